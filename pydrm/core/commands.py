@@ -1,0 +1,253 @@
+"""
+What can be asked of the cluster, and what it answers.
+
+Commands are imperatives and plain values; the log carries them. A command that comes with a
+`RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire and Place
+need none, because each names what it saw and is refused when that is no longer so.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from pydrm.core.records import Condition, Definition
+
+__all__ = [
+    "AddResources",
+    "Answer",
+    "Command",
+    "Done",
+    "Drain",
+    "Expire",
+    "ForceRelease",
+    "Form",
+    "Handle",
+    "HandleReport",
+    "Join",
+    "Place",
+    "Reason",
+    "Refused",
+    "Release",
+    "RemoveResources",
+    "Renew",
+    "Report",
+    "Request",
+    "RequestId",
+    "Resign",
+]
+
+
+@attrs.frozen
+class Form:
+    """Bind the voters to their replica ids and fix the settings; once in a cluster's life."""
+
+    cluster_id: str
+    members: tuple[tuple[str, str], ...]
+    lease_ttl_ms: int
+
+
+@attrs.frozen
+class Join:
+    """
+    Begin a new incarnation of *node*, in place of incarnation *replaces* (0: there was none).
+
+    While the old one's lease runs, only the same locked data directory may take its place.
+    """
+
+    node: str
+    nonce: str
+    replaces: int
+    lease_ttl_ms: int
+    directory: str = ""
+    address: str = ""
+
+
+@attrs.frozen
+class Renew:
+    """Extend a lease. Never retried: each try has a count of its own."""
+
+    node: str
+    incarnation: int
+    count: int
+    ttl_ms: int
+
+
+@attrs.frozen
+class Expire:
+    """End a lease whose newest renewal is still *count*: compare and set, so the log's order decides."""
+
+    node: str
+    incarnation: int
+    count: int
+
+
+@attrs.frozen
+class Drain:
+    """Have the node hand over all it holds and place nothing on it."""
+
+    node: str
+    incarnation: int
+
+
+@attrs.frozen
+class Resign:
+    """End one's own lease; sent when nothing is open any more."""
+
+    node: str
+    incarnation: int
+
+
+@attrs.frozen
+class AddResources:
+    """
+    Put resources under management, all or none.
+
+    Attributes:
+        if_absent: Leave a resource that exists as it is, rather than replace its definition.
+    """
+
+    definitions: tuple[Definition, ...]
+    if_absent: bool = False
+
+
+@attrs.frozen
+class RemoveResources:
+    ids: tuple[str, ...]
+
+
+@attrs.frozen
+class Handle:
+    """Names one handle: an assignment and the token it was opened under."""
+
+    resource: str
+    slot: int
+    token: int
+
+
+@attrs.frozen
+class Release:
+    """The node has no handle for these any more and will never open one under those tokens."""
+
+    node: str
+    incarnation: int
+    handles: tuple[Handle, ...]
+
+
+@attrs.frozen
+class HandleReport:
+    resource: str
+    slot: int
+    token: int
+    condition: Condition
+    detail: str = ""
+
+
+@attrs.frozen
+class Report:
+    """How the node's handles are."""
+
+    node: str
+    incarnation: int
+    reports: tuple[HandleReport, ...]
+
+
+@attrs.frozen
+class ForceRelease:
+    """Take an assignment from its holder without waiting for it; an exception to "one holder"."""
+
+    resource: str
+    slot: int
+    token: int
+    reason: str
+
+
+@attrs.frozen
+class Place:
+    """Go on with placing and moving where an earlier command reached its limit."""
+
+
+Command = (
+    Form
+    | Join
+    | Renew
+    | Expire
+    | Drain
+    | Resign
+    | AddResources
+    | RemoveResources
+    | Release
+    | Report
+    | ForceRelease
+    | Place
+)
+
+
+@attrs.frozen
+class RequestId:
+    """
+    Makes a command take effect once.
+
+    Attributes:
+        floor: The lowest sequence its client still waits for; answers below it can be forgotten.
+    """
+
+    node: str
+    incarnation: int
+    sequence: int
+    floor: int
+
+
+@attrs.frozen
+class Request:
+    """A command as the log carries it."""
+
+    command: Command
+    id: RequestId | None = None
+
+
+class Reason(enum.Enum):
+    """Why a command was refused."""
+
+    NOT_FORMED = "not-formed"
+    ALREADY_FORMED = "already-formed"
+    SETTINGS_DIFFER = "settings-differ"
+    STALE = "stale"  # what the command saw is no longer so
+    LEASE_RUNNING = "lease-running"  # the node's former process may still be alive
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+    NOT_FOUND = "not-found"
+    FORGOTTEN = "forgotten"  # the client no longer waits for this request
+    INVALID = "invalid"
+    BUG = "bug"
+
+
+@attrs.frozen
+class Done:
+    """
+    The command took effect.
+
+    Attributes:
+        number: Join: the incarnation.
+        created, updated, unchanged, removed: How many resources.
+        missing: RemoveResources: the ids that were not there.
+    """
+
+    number: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    missing: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Refused:
+    """The command changed nothing."""
+
+    reason: Reason
+    detail: str = ""
+
+
+Answer = Done | Refused

@@ -1,0 +1,117 @@
+"""
+`Draft`: where a decision collects its changes.
+
+It reads through to the state and over what it has collected so far, and never touches the state.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from pydrm.core.changes import (
+    AssignmentChanged,
+    AssignmentDropped,
+    Cause,
+    Change,
+    Defined,
+    Undefined,
+)
+from pydrm.core.handoff import Event, Given, after
+from pydrm.core.records import (
+    Assignment,
+    AssignmentKey,
+    Holder,
+    Incarnation,
+    Phase,
+    Record,
+)
+from pydrm.core.state import State
+
+__all__ = ["Draft"]
+
+
+class Draft:
+    def __init__(self, state: State) -> None:
+        self.changes: list[Change] = []
+        self._state = state
+        self._next_number = state.next_number
+        self._assignments: dict[AssignmentKey, Assignment | None] = {}
+        self._records: dict[str, Record | None] = {}
+
+    def number(self) -> int:
+        """A fresh token, ticket or revision."""
+        self._next_number += 1
+        return self._next_number - 1
+
+    def assignment(self, key: AssignmentKey) -> Assignment | None:
+        return self._assignments[key] if key in self._assignments else self._state.assignments.get(key)
+
+    def record(self, resource: str) -> Record | None:
+        return self._records[resource] if resource in self._records else self._state.records.get(resource)
+
+    def touched(self, key: AssignmentKey) -> bool:
+        return key in self._assignments
+
+    def define(self, record: Record) -> None:
+        self._records[record.definition.id] = record
+        self.changes.append(Defined(record))
+
+    def change(self, assignment: Assignment, cause: Cause) -> None:
+        self._assignments[assignment.key] = assignment
+        self.changes.append(AssignmentChanged(assignment, cause))
+
+    def happen(self, key: AssignmentKey, event: Event, cause: Cause, *, target: Holder | None = None) -> bool:
+        """Look *event* up in the handoff table and note what becomes of the assignment; whether that is news."""
+        old = self.assignment(key)
+        record = self.record(key[0])
+        assert old is not None and record is not None
+        definition = record.following or record.definition
+        given = Given(
+            weight=definition.weight,
+            revision=record.revision,
+            ticket=self._next_number,
+            following=record.following is not None,
+            target=target,
+        )
+        new = after(old, event, given)
+        if new is old:
+            return False
+        if new is None:
+            self._assignments[key] = self._records[key[0]] = None
+            self.changes.append(AssignmentDropped(*key))
+            self.changes.append(Undefined(key[0]))
+            return True
+        if new.ticket == given.ticket:
+            self.number()
+        if old.phase is Phase.REMOVING and new.phase is Phase.WAITING and record.following is not None:
+            self.define(Record(record.following, revision=self.number()))
+        if new.phase is not Phase.WAITING and new.ticket:
+            new = attrs.evolve(new, ticket=0, previous="")
+        self.change(new, cause)
+        return True
+
+    def drop_exclusion(self, key: AssignmentKey, token: int, cause: Cause) -> None:
+        """A handle that was taken by force is known to be gone."""
+        old = self.assignment(key)
+        assert old is not None
+        kept = tuple(claim for claim in old.excluded if claim.token != token)
+        if kept != old.excluded:
+            self.change(attrs.evolve(old, excluded=kept), cause)
+
+    def incarnation_died(self, key: AssignmentKey, incarnation: Incarnation, cause: Cause) -> None:
+        """Take every claim of a dead incarnation off one assignment."""
+        assignment = self.assignment(key)
+        if assignment is not None and assignment.target is not None and _is(assignment.target, incarnation):
+            self.happen(key, Event.TARGET_DIES, cause)
+            assignment = self.assignment(key)
+        if assignment is not None and assignment.holder is not None and _is(assignment.holder, incarnation):
+            self.happen(key, Event.HOLDER_DIES, cause)
+            assignment = self.assignment(key)
+        if assignment is not None:
+            kept = tuple(claim for claim in assignment.excluded if not _is(claim, incarnation))
+            if kept != assignment.excluded:
+                self.change(attrs.evolve(assignment, excluded=kept), cause)
+
+
+def _is(claim: Holder, incarnation: Incarnation) -> bool:
+    return (claim.node, claim.incarnation) == incarnation

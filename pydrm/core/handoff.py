@@ -1,0 +1,203 @@
+"""
+The handoff table: what becomes of an assignment in each phase when something happens to it.
+
+    Rule 1.  A resource leaves a node in three ways only: the node says that its handle is gone (RELEASED),
+             the node's incarnation is dead (HOLDER_DIES), or somebody asked for force by name (FORCED).
+    Rule 2.  A release is never cancelled: no cell leads from RELEASING or REMOVING back to HELD by the
+             same token.
+    Rule 3.  Where a resource goes next is not decided here but when it is WAITING, by placement. So the
+             target is chosen when the old holder has let go, among those that are alive by then.
+    Rule 4.  A handle is opened for one revision of a definition. A target whose revision is old when its
+             turn comes is released in its turn.
+
+Each cell is a pure function of the assignment and of what it needs to know besides. It returns what the
+assignment becomes, or None for "gone, and its record with it". `IGNORED` cells are those in which the event
+says nothing new.
+
+    event          HELD         OPENING        RELEASING          REMOVING           WAITING
+    RELEASED       -            HELD by target WAITING or target  gone or target     -
+    TARGET_RELEASED -           HELD           no target          no target          -
+    OPENED         -            RELEASING      -                  -                  -
+    HOLDER_DIES    WAITING      HELD by target WAITING or target  gone or target     -
+    TARGET_DIES    -            HELD           no target          no target          -
+    MOVED          RELEASING*   -              -                  -                  -
+    UPDATED        RELEASING*   RELEASING      -                  - (following)      WAITING
+    REMOVED        REMOVING     REMOVING       REMOVING           - (no following)   gone
+    FORCED         WAITING      HELD by target WAITING or target  gone or target     -
+
+    * OPENING if the definition asks for overlap and there is a node to open it on.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+import attrs
+
+from pydrm.core.records import Assignment, Holder, Phase
+
+__all__ = ["IGNORED", "TABLE", "Event", "Given", "after"]
+
+
+class Event(enum.Enum):
+    RELEASED = "released"
+    TARGET_RELEASED = "target-released"
+    OPENED = "opened"
+    HOLDER_DIES = "holder-dies"
+    TARGET_DIES = "target-dies"
+    MOVED = "moved"
+    UPDATED = "updated"
+    REMOVED = "removed"
+    FORCED = "forced"
+
+
+@attrs.frozen
+class Given:
+    """
+    What a cell may need to know.
+
+    Attributes:
+        weight, revision: Of the resource's definition as it is now.
+        ticket: A fresh one, should the assignment have to wait.
+        following: Whether a definition waits for a removed resource to be gone.
+        target: OPENING: who is to open it, under a fresh token; None: nobody, or overlap is not wanted.
+    """
+
+    weight: int
+    revision: int
+    ticket: int
+    following: bool = False
+    target: Holder | None = None
+
+
+Cell = Callable[[Assignment, Given], Assignment | None]
+
+
+def after(assignment: Assignment, event: Event, given: Given) -> Assignment | None:
+    """What *assignment* becomes by *event*; the very same object if the event says nothing new."""
+    return TABLE[assignment.phase, event](assignment, given)
+
+
+def _ignored(assignment: Assignment, given: Given) -> Assignment:
+    return assignment
+
+
+def _wait(assignment: Assignment, given: Given) -> Assignment:
+    return attrs.evolve(
+        assignment,
+        phase=Phase.WAITING,
+        weight=given.weight,
+        holder=None,
+        target=None,
+        ticket=given.ticket,
+        previous=assignment.holder.node if assignment.holder else "",
+    )
+
+
+def _start_moving(assignment: Assignment, given: Given) -> Assignment:
+    if given.target is not None:
+        return attrs.evolve(assignment, phase=Phase.OPENING, target=given.target)
+    return attrs.evolve(assignment, phase=Phase.RELEASING)
+
+
+def _release(assignment: Assignment, given: Given) -> Assignment:
+    return attrs.evolve(assignment, phase=Phase.RELEASING)
+
+
+def _remove(assignment: Assignment, given: Given) -> Assignment:
+    return attrs.evolve(assignment, phase=Phase.REMOVING)
+
+
+def _gone(assignment: Assignment, given: Given) -> None:
+    return None
+
+
+def _keep_holder(assignment: Assignment, given: Given) -> Assignment:
+    return attrs.evolve(assignment, phase=Phase.HELD, target=None)
+
+
+def _without_target(assignment: Assignment, given: Given) -> Assignment:
+    return attrs.evolve(assignment, target=None)
+
+
+def _next_holder(assignment: Assignment, given: Given) -> Assignment:
+    """RELEASING or OPENING, and the holder has let go."""
+    target = assignment.target
+    if target is None:
+        return _wait(assignment, given)
+    phase = Phase.HELD if target.revision == given.revision else Phase.RELEASING
+    return attrs.evolve(assignment, phase=phase, holder=target, target=None)
+
+
+def _next_to_remove(assignment: Assignment, given: Given) -> Assignment | None:
+    """REMOVING, and the holder has let go."""
+    if assignment.target is not None:
+        return attrs.evolve(assignment, holder=assignment.target, target=None)
+    return _wait(assignment, given) if given.following else None
+
+
+def _forced(cell: Cell) -> Cell:
+    """*cell*, but the holder stays excluded until its handle is known to be gone."""
+
+    def forced(assignment: Assignment, given: Given) -> Assignment | None:
+        assert assignment.holder is not None
+        excluded = (*assignment.excluded, assignment.holder)
+        return cell(attrs.evolve(assignment, excluded=excluded), given)
+
+    return forced
+
+
+def _update_waiting(assignment: Assignment, given: Given) -> Assignment:
+    return attrs.evolve(assignment, weight=given.weight)
+
+
+IGNORED: Cell = _ignored
+
+TABLE: dict[tuple[Phase, Event], Cell] = {
+    (Phase.HELD, Event.RELEASED): IGNORED,
+    (Phase.HELD, Event.TARGET_RELEASED): IGNORED,
+    (Phase.HELD, Event.OPENED): IGNORED,
+    (Phase.HELD, Event.HOLDER_DIES): _wait,
+    (Phase.HELD, Event.TARGET_DIES): IGNORED,
+    (Phase.HELD, Event.MOVED): _start_moving,
+    (Phase.HELD, Event.UPDATED): _start_moving,
+    (Phase.HELD, Event.REMOVED): _remove,
+    (Phase.HELD, Event.FORCED): _forced(_wait),
+    (Phase.OPENING, Event.RELEASED): _next_holder,
+    (Phase.OPENING, Event.TARGET_RELEASED): _keep_holder,
+    (Phase.OPENING, Event.OPENED): _release,
+    (Phase.OPENING, Event.HOLDER_DIES): _next_holder,
+    (Phase.OPENING, Event.TARGET_DIES): _keep_holder,
+    (Phase.OPENING, Event.MOVED): IGNORED,
+    (Phase.OPENING, Event.UPDATED): _release,
+    (Phase.OPENING, Event.REMOVED): _remove,
+    (Phase.OPENING, Event.FORCED): _forced(_next_holder),
+    (Phase.RELEASING, Event.RELEASED): _next_holder,
+    (Phase.RELEASING, Event.TARGET_RELEASED): _without_target,
+    (Phase.RELEASING, Event.OPENED): IGNORED,
+    (Phase.RELEASING, Event.HOLDER_DIES): _next_holder,
+    (Phase.RELEASING, Event.TARGET_DIES): _without_target,
+    (Phase.RELEASING, Event.MOVED): IGNORED,
+    (Phase.RELEASING, Event.UPDATED): IGNORED,
+    (Phase.RELEASING, Event.REMOVED): _remove,
+    (Phase.RELEASING, Event.FORCED): _forced(_next_holder),
+    (Phase.REMOVING, Event.RELEASED): _next_to_remove,
+    (Phase.REMOVING, Event.TARGET_RELEASED): _without_target,
+    (Phase.REMOVING, Event.OPENED): IGNORED,
+    (Phase.REMOVING, Event.HOLDER_DIES): _next_to_remove,
+    (Phase.REMOVING, Event.TARGET_DIES): _without_target,
+    (Phase.REMOVING, Event.MOVED): IGNORED,
+    (Phase.REMOVING, Event.UPDATED): IGNORED,
+    (Phase.REMOVING, Event.REMOVED): IGNORED,
+    (Phase.REMOVING, Event.FORCED): _forced(_next_to_remove),
+    (Phase.WAITING, Event.RELEASED): IGNORED,
+    (Phase.WAITING, Event.TARGET_RELEASED): IGNORED,
+    (Phase.WAITING, Event.OPENED): IGNORED,
+    (Phase.WAITING, Event.HOLDER_DIES): IGNORED,
+    (Phase.WAITING, Event.TARGET_DIES): IGNORED,
+    (Phase.WAITING, Event.MOVED): IGNORED,
+    (Phase.WAITING, Event.UPDATED): _update_waiting,
+    (Phase.WAITING, Event.REMOVED): _gone,
+    (Phase.WAITING, Event.FORCED): IGNORED,
+}

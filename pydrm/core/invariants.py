@@ -1,0 +1,138 @@
+"""
+What must be true of every state, at every index: `check(state)` says in words what is not.
+
+For tests and the simulator; it looks at everything and is as slow as that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from pydrm.core.index import Index, settled_on
+from pydrm.core.placement import unfinished
+from pydrm.core.records import Assignment, NodeState, Phase
+from pydrm.core.state import State
+from pydrm.core.table import Table, fingerprint
+
+__all__ = ["check"]
+
+_HAS_HOLDER = {Phase.WAITING: False, Phase.HELD: True, Phase.OPENING: True, Phase.RELEASING: True, Phase.REMOVING: True}
+
+
+def check(state: State) -> list[str]:
+    """Every violated invariant in words; an empty list is what everybody wants."""
+    return [
+        *_each_assignment(state),
+        *_assignments_fit_records(state),
+        *_tokens_are_unique_and_past(state),
+        *_claims_belong_to_known_incarnations(state),
+        *_index_follows_from_assignments(state),
+        *_digests_follow_from_records(state),
+        *_sessions_belong_to_the_living(state),
+        *_load_is_even(state),
+    ]
+
+
+def _each_assignment(state: State) -> Iterator[str]:
+    for key, assignment in state.assignments.items():
+        if assignment.key != key:
+            yield f"{key} is kept under another's key"
+        if (assignment.holder is not None) != _HAS_HOLDER[assignment.phase]:
+            yield f"{key} is {assignment.phase.value} with holder {assignment.holder}"
+        if (assignment.ticket > 0) != (assignment.phase is Phase.WAITING):
+            yield f"{key} is {assignment.phase.value} with ticket {assignment.ticket}"
+        if assignment.target is not None and assignment.phase in (Phase.WAITING, Phase.HELD):
+            yield f"{key} is {assignment.phase.value} with a target"
+        if assignment.phase is Phase.OPENING and assignment.target is None:
+            yield f"{key} is opening nowhere"
+
+
+def _assignments_fit_records(state: State) -> Iterator[str]:
+    for name, record in state.records.items():
+        assignment = state.assignments.get((name, 0))
+        if assignment is None:
+            yield f"{name} is defined and has no assignment"
+            continue
+        if record.following is not None and assignment.phase is not Phase.REMOVING:
+            yield f"{name} has a following definition and is {assignment.phase.value}"
+        if assignment.phase is Phase.HELD and assignment.holder and assignment.holder.revision != record.revision:
+            yield f"{name} is held at revision {assignment.holder.revision}, defined at {record.revision}"
+    for name, slot in state.assignments:
+        if name not in state.records:
+            yield f"{(name, slot)} is assigned and not defined"
+
+
+def _tokens_are_unique_and_past(state: State) -> Iterator[str]:
+    numbers = Counter(claim.token for a in state.assignments.values() for claim in a.claims())
+    numbers.update(a.ticket for a in state.assignments.values() if a.ticket)
+    for number, times in numbers.items():
+        if times > 1:
+            yield f"token or ticket {number} is used {times} times"
+        if number >= state.next_number:
+            yield f"token or ticket {number} is not below the counter, {state.next_number}"
+
+
+def _claims_belong_to_known_incarnations(state: State) -> Iterator[str]:
+    for assignment in state.assignments.values():
+        for claim in assignment.claims():
+            incarnation = (claim.node, claim.incarnation)
+            if not state.is_current(incarnation) and incarnation not in state.index.dead:
+                yield f"{assignment.key} is claimed by {incarnation}, which has ended and is not noted as dead"
+
+
+def _index_follows_from_assignments(state: State) -> Iterator[str]:
+    fresh = Index()
+    for assignment in sorted(state.assignments.values(), key=_newest_number):
+        fresh.update(None, assignment)
+    kept = state.index
+    for name in ("claims", "settled", "load", "moving", "waiting"):
+        if getattr(kept, name) != getattr(fresh, name):
+            yield f"index.{name} is {getattr(kept, name)}, should be {getattr(fresh, name)}"
+    if list(kept.waiting) != sorted(kept.waiting):
+        yield "index.waiting is not in the order of tickets"
+    for incarnation, claims in kept.claims.items():
+        if list(claims) != sorted(claims):
+            yield f"index.claims of {incarnation} are not in the order of tokens"
+    for node, weights in kept.settled.items():
+        for weight in weights:
+            keys = list(kept.settled_newest_first(node, weight))
+            tokens = [claim.token for key in keys if (claim := settled_on(state.assignments[key]))]
+            if tokens != sorted(tokens, reverse=True):
+                yield f"index.settled of {node} is not in the order of tokens"
+    for incarnation in kept.dead:
+        if incarnation not in kept.claims or state.is_current(incarnation):
+            yield f"index.dead has {incarnation}, which lives or has no claims"
+
+
+def _newest_number(assignment: Assignment) -> int:
+    return max((claim.token for claim in assignment.claims()), default=assignment.ticket)
+
+
+def _digests_follow_from_records(state: State) -> Iterator[str]:
+    tables: dict[str, Table] = {  # type: ignore[type-arg]
+        "nodes": state.nodes,
+        "records": state.records,
+        "assignments": state.assignments,
+        "audit": state.audit,
+    }
+    for name, table in tables.items():
+        if table.digest != sum(fingerprint(record) for record in table.values()) % 2**128:
+            yield f"the digest of {name} does not follow from its records"
+
+
+def _sessions_belong_to_the_living(state: State) -> Iterator[str]:
+    for client in state.sessions.clients():
+        if not state.is_current(client):
+            yield f"{client} has ended and still has a session"
+
+
+def _load_is_even(state: State) -> Iterator[str]:
+    """One unit apart at the most, once nothing is under way and all weights are 1."""
+    alive = [name for name, node in state.nodes.items() if node.state is NodeState.ALIVE]
+    quiet = all(a.phase is Phase.HELD and not a.excluded and a.weight == 1 for a in state.assignments.values())
+    if not alive or not quiet or unfinished(state):
+        return
+    loads = {name: state.index.load.get(name, 0) for name in alive}
+    if max(loads.values()) - min(loads.values()) > 1:
+        yield f"the load is uneven: {loads}"

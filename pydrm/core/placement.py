@@ -1,0 +1,240 @@
+"""
+Placement: who should hold what waits, and what has to move for the load to be even.
+
+    Rule 1.  What has no holder goes to the node with the least load; of equals to the one that held it
+             last, then to the first by name.
+    Rule 2.  What has a holder stays, unless its node drains or a move makes the load more even. A move of
+             weight w from load a to load b does so if w < a - b, so unit weights end at most one apart.
+    Rule 3.  What is being released counts as if it were placed already by rule 1. So no more moves than the
+             least number are begun, however many are under way.
+    Rule 4.  One step decides about so many assignments and no more; `Place` goes on where it stopped.
+
+The three stages run after every command, each on the state that the one before left.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import attrs
+
+from pydrm.core.changes import Cause, Change
+from pydrm.core.draft import Draft
+from pydrm.core.handoff import Event
+from pydrm.core.records import Assignment, Holder, Node, NodeState, Phase
+from pydrm.core.state import State
+
+__all__ = ["STAGES", "STEP_ASSIGNMENTS_MAX", "Stage", "balance", "bury", "place", "unfinished"]
+
+STEP_ASSIGNMENTS_MAX = 500
+
+Stage = Callable[[State, int], list[Change]]
+
+
+def bury(state: State, limit: int) -> list[Change]:
+    """Take over from dead incarnations, oldest token first."""
+    draft = Draft(state)
+    left = limit
+    for incarnation in sorted(state.index.dead, key=lambda dead: dead[1]):
+        claims = list(islice(state.index.claims[incarnation].values(), left))
+        for key in dict.fromkeys(claims):
+            draft.incarnation_died(key, incarnation, Cause.EXPIRED)
+        left -= len(claims)
+        if left <= 0:
+            break
+    return draft.changes
+
+
+def place(state: State, limit: int) -> list[Change]:
+    """Give holders to what waits, in the order in which it became so."""
+    nodes = _placeable(state)
+    if not nodes or not state.index.waiting:
+        return []
+    draft = Draft(state)
+    loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
+    for key in islice(state.index.waiting.values(), limit):
+        assignment = state.assignments[key]
+        name = loads.least(assignment.previous, _excluded(assignment, nodes))
+        if name is None:
+            continue
+        loads.add(name, assignment.weight)
+        record = state.records[key[0]]
+        holder = Holder(name, nodes[name].incarnation, draft.number(), record.revision)
+        held = attrs.evolve(assignment, phase=Phase.HELD, holder=holder, ticket=0, previous="")
+        draft.change(held, Cause.PLACED)
+    return draft.changes
+
+
+def balance(state: State, limit: int) -> list[Change]:
+    """Begin to move what is on draining nodes, and what makes the load more even."""
+    nodes = _placeable(state)
+    draft = Draft(state)
+    _drain(state, draft, nodes, limit)
+    unplaced = state.index.dead or len(state.index.waiting) > limit
+    if len(nodes) > 1 and len(draft.changes) < limit and not unplaced:
+        loads = _expected_loads(state, nodes)
+        _even_out(state, draft, nodes, loads, limit - len(draft.changes))
+    return draft.changes
+
+
+STAGES: tuple[Stage, ...] = (bury, place, balance)
+
+
+def unfinished(state: State) -> bool:
+    """Whether a step stopped at its limit, so that somebody should propose `Place`."""
+    return any(stage(state, 1) for stage in STAGES)
+
+
+def _drain(state: State, draft: Draft, nodes: dict[str, Node], limit: int) -> None:
+    loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
+    for name, node in sorted(state.nodes.items()):
+        if node.state is not NodeState.DRAINING:
+            continue
+        for weight in sorted(state.index.settled.get(name, ())):
+            for assignment in _held_newest_first(state, draft, name, weight):
+                if len(draft.changes) >= limit:
+                    return
+                receiver = loads.least("", _excluded(assignment, nodes)) if nodes else None
+                _begin_move(state, draft, assignment, nodes, receiver, Cause.DRAINED)
+                if receiver is not None:
+                    loads.add(receiver, weight)
+
+
+def _expected_loads(state: State, nodes: dict[str, Node]) -> dict[str, int]:
+    """Loads as they will be when all that is on its way has arrived (rule 3)."""
+    arriving = dict(state.index.moving)
+    for name, node in state.nodes.items():
+        if node.state is NodeState.DRAINING:
+            for weight, settled in state.index.settled.get(name, {}).items():
+                arriving[weight] = arriving.get(weight, 0) + len(settled)
+    loads = {name: state.index.load.get(name, 0) for name in nodes}
+    for weight, count in sorted(arriving.items(), reverse=True):
+        _pour(loads, weight, count)
+    return loads
+
+
+def _even_out(state: State, draft: Draft, nodes: dict[str, Node], loads: dict[str, int], limit: int) -> None:
+    sources = {name: _Movable(state, draft, name) for name in nodes}
+    for _ in range(limit):
+        receiver = min(loads, key=lambda name: (loads[name], name))
+        for giver in sorted(loads, key=lambda name: (-loads[name], name)):
+            difference = loads[giver] - loads[receiver]
+            if difference < 2:
+                return
+            assignment = sources[giver].best(difference)
+            if assignment is not None:
+                break
+        else:
+            return
+        _begin_move(state, draft, assignment, nodes, receiver, Cause.BALANCED)
+        loads[giver] -= assignment.weight
+        loads[receiver] += assignment.weight
+
+
+def _begin_move(
+    state: State, draft: Draft, assignment: Assignment, nodes: dict[str, Node], receiver: str | None, cause: Cause
+) -> None:
+    target = None
+    record = state.records[assignment.resource]
+    if record.definition.overlap and receiver is not None and receiver not in _excluded(assignment, nodes):
+        target = Holder(receiver, nodes[receiver].incarnation, draft.number(), record.revision)
+    draft.happen(assignment.key, Event.MOVED, cause, target=target)
+
+
+def _placeable(state: State) -> dict[str, Node]:
+    return {name: node for name, node in sorted(state.nodes.items()) if node.state is NodeState.ALIVE}
+
+
+def _excluded(assignment: Assignment, nodes: dict[str, Node]) -> tuple[str, ...]:
+    """Nodes that lost it by force and may still have a handle for it."""
+    return tuple(
+        claim.node
+        for claim in assignment.excluded
+        if claim.node in nodes and nodes[claim.node].incarnation == claim.incarnation
+    )
+
+
+def _held_newest_first(state: State, draft: Draft, node: str, weight: int) -> Iterator[Assignment]:
+    for key in state.index.settled_newest_first(node, weight):
+        assignment = state.assignments[key]
+        if assignment.phase is Phase.HELD and not draft.touched(key):
+            yield assignment
+
+
+class _Movable:
+    """What one node could give, by weight; the newest first, because it has been there for the shortest time."""
+
+    def __init__(self, state: State, draft: Draft, node: str) -> None:
+        self._queues = {
+            weight: _held_newest_first(state, draft, node, weight) for weight in state.index.settled.get(node, ())
+        }
+
+    def best(self, difference: int) -> Assignment | None:
+        """What to move between two nodes so far apart: the largest weight up to the half, else the least over it."""
+        while True:
+            halves = [weight for weight in self._queues if 2 * weight <= difference]
+            overs = [weight for weight in self._queues if difference < 2 * weight < 2 * difference]
+            if not halves and not overs:
+                return None
+            weight = max(halves) if halves else min(overs)
+            assignment = next(self._queues[weight], None)
+            if assignment is not None:
+                return assignment
+            del self._queues[weight]
+
+
+class _Loads:
+    """The least loaded of some nodes, again and again."""
+
+    def __init__(self, loads: dict[str, int]) -> None:
+        self._loads = loads
+        self._heap = [(load, name) for name, load in loads.items()]
+        heapq.heapify(self._heap)
+
+    def least(self, previous: str, excluded: Iterable[str] = ()) -> str | None:
+        """The least loaded node; of equals *previous*, then the first by name. None if all are excluded."""
+        while self._loads[self._heap[0][1]] != self._heap[0][0]:
+            heapq.heapreplace(self._heap, (self._loads[self._heap[0][1]], self._heap[0][1]))
+        load, name = self._heap[0]
+        barred = set(excluded)
+        if barred:
+            free = [(load, name != previous, name) for name, load in self._loads.items() if name not in barred]
+            return min(free)[2] if free else None
+        if self._loads.get(previous) == load:
+            return previous
+        return name
+
+    def add(self, name: str, weight: int) -> None:
+        self._loads[name] += weight
+
+
+def _pour(loads: dict[str, int], weight: int, count: int) -> None:
+    """
+    Add *count* times *weight* to the least loaded, as rule 1 would one by one.
+
+    One by one, every load below a level is filled before any at or above it gets more; so the level
+    is found by bisection and only the last few are placed singly.
+    """
+
+    def needed(level: int) -> int:
+        return sum(-(-(level - load) // weight) for load in loads.values() if load < level)
+
+    low = min(loads.values())
+    high = low + weight * count + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if needed(middle) <= count:
+            low = middle
+        else:
+            high = middle
+    rest = count - needed(low)
+    for name, load in loads.items():
+        if load < low:
+            loads[name] = load + weight * -(-(low - load) // weight)
+    heap = _Loads(loads)
+    for _ in range(rest):
+        least = heap.least("")
+        assert least is not None
+        heap.add(least, weight)

@@ -1,0 +1,130 @@
+"""
+`State`: everything the nodes replicate, and `evolve`, the only thing that writes it.
+
+`evolve` cannot fail: a change carries the whole record that is to be written. The state belongs to
+the thread that applies the log; others may read single records, which are frozen.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import assert_never
+
+from pydrm.core.changes import (
+    Answered,
+    AssignmentChanged,
+    AssignmentDropped,
+    Audited,
+    Change,
+    Defined,
+    FloorRaised,
+    Formed,
+    LeaseEnded,
+    NodeChanged,
+    SessionEnded,
+    Undefined,
+)
+from pydrm.core.index import Index
+from pydrm.core.records import (
+    Assignment,
+    AssignmentKey,
+    AuditEntry,
+    Incarnation,
+    Node,
+    Record,
+    Settings,
+)
+from pydrm.core.sessions import Sessions
+from pydrm.core.table import Table
+
+__all__ = ["AUDIT_ENTRIES_MAX", "State", "evolve"]
+
+AUDIT_ENTRIES_MAX = 1000
+
+
+class State:
+    """
+    Attributes:
+        settings: What the cluster was formed with; None before that.
+        nodes: Each node's newest incarnation, by name; kept after it left.
+        records: Resources under management, by id.
+        assignments: Who holds what, by (resource id, slot).
+        sessions: Answers that clients may still ask for again.
+        audit: Releases by force, the newest `AUDIT_ENTRIES_MAX`.
+        next_number: The next token or ticket; one counter for both, and it never goes back.
+        next_incarnation: The next incarnation number of any node.
+        index: Derived from the assignments; not part of the digest.
+    """
+
+    def __init__(self) -> None:
+        self.settings: Settings | None = None
+        self.nodes: Table[str, Node] = Table()
+        self.records: Table[str, Record] = Table()
+        self.assignments: Table[AssignmentKey, Assignment] = Table()
+        self.sessions = Sessions()
+        self.audit: Table[int, AuditEntry] = Table()
+        self.next_number = 1
+        self.next_incarnation = 1
+        self.index = Index()
+
+    @property
+    def digest(self) -> int:
+        """128 bits that are equal on all replicas that applied the same log."""
+        parts = (
+            self.settings.parts() if self.settings else None,
+            self.nodes.digest,
+            self.records.digest,
+            self.assignments.digest,
+            self.sessions.digest,
+            self.audit.digest,
+            self.next_number,
+            self.next_incarnation,
+        )
+        return int.from_bytes(blake2b(repr(parts).encode(), digest_size=16).digest(), "big")
+
+    def held_by(self, node: str, incarnation: int) -> list[AssignmentKey]:
+        """Every assignment in which that incarnation has a claim, oldest token first."""
+        claims: dict[int, AssignmentKey] = self.index.claims.get((node, incarnation), {})
+        return list(claims.values())
+
+    def is_current(self, incarnation: Incarnation) -> bool:
+        """Whether this incarnation's lease has not been ended."""
+        node = self.nodes.get(incarnation[0])
+        return node is not None and node.incarnation == incarnation[1] and node.lives
+
+
+def evolve(state: State, change: Change) -> None:
+    """Write one change."""
+    match change:
+        case AssignmentChanged(assignment=assignment):
+            state.index.update(state.assignments.get(assignment.key), assignment)
+            state.assignments.put(assignment.key, assignment)
+            newest = max((claim.token for claim in assignment.claims()), default=0)
+            state.next_number = max(state.next_number, newest + 1, assignment.ticket + 1)
+        case AssignmentDropped(resource=resource, slot=slot):
+            state.index.update(state.assignments.get((resource, slot)), None)
+            state.assignments.drop((resource, slot))
+        case Defined(record=record):
+            state.records.put(record.definition.id, record)
+            state.next_number = max(state.next_number, record.revision + 1)
+        case Undefined(resource=resource):
+            state.records.drop(resource)
+        case NodeChanged(node=node):
+            state.nodes.put(node.name, node)
+            state.next_incarnation = max(state.next_incarnation, node.incarnation + 1)
+        case LeaseEnded(node=node):
+            state.nodes.put(node.name, node)
+            state.index.ended((node.name, node.incarnation))
+        case Answered(node=node_name, incarnation=incarnation, sequence=sequence, answer=answer):
+            state.sessions.remember((node_name, incarnation), sequence, answer)
+        case FloorRaised(node=node_name, incarnation=incarnation, floor=floor):
+            state.sessions.forget_below((node_name, incarnation), floor)
+        case SessionEnded(node=node_name, incarnation=incarnation):
+            state.sessions.end((node_name, incarnation))
+        case Formed(settings=settings):
+            state.settings = settings
+        case Audited(entry=entry):
+            state.audit.put(entry.number, entry)
+            state.audit.drop(entry.number - AUDIT_ENTRIES_MAX)
+        case _:
+            assert_never(change)

@@ -1,0 +1,58 @@
+"""
+`Table`: a dict of frozen records that keeps a digest of its content as it changes.
+
+The digest is the sum, modulo 2**128, of a hash of each record: independent of the order in which
+the records came, and as cheap to keep as what changes (Clarke et al., "Incremental Multiset Hash
+Functions", ASIACRYPT 2003: AdHash). It finds replicas that differ by mistake, not by malice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from hashlib import blake2b
+from typing import Protocol, TypeVar
+
+__all__ = ["Digestible", "Table", "fingerprint"]
+
+_MODULUS = 2**128
+
+
+class Digestible(Protocol):
+    def parts(self) -> tuple[object, ...]:
+        """Strings, numbers, bytes, None and tuples of them, in a fixed order."""
+
+
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R", bound=Digestible)
+
+
+class Table(dict[K, R]):
+    """
+    Read it like a dict; write it through `put` and `drop` only.
+
+    Single reads and whole copies (`dict(table)`) are safe from any thread: CPython does each under one
+    hold of the GIL. Iterating is for the thread that writes.
+    """
+
+    __slots__ = ("digest",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digest = 0
+
+    def put(self, key: K, record: R) -> None:
+        old = self.get(key)
+        if old is not None:
+            self.digest -= fingerprint(old)
+        self[key] = record
+        self.digest = (self.digest + fingerprint(record)) % _MODULUS
+
+    def drop(self, key: K) -> None:
+        old = self.pop(key, None)
+        if old is not None:
+            self.digest = (self.digest - fingerprint(old)) % _MODULUS
+
+
+def fingerprint(record: Digestible) -> int:
+    # repr of plain values is exact and the same on every Python that pydrm supports.
+    return int.from_bytes(blake2b(repr(record.parts()).encode(), digest_size=16).digest(), "big")
