@@ -1,0 +1,238 @@
+"""
+`Warden`: keeps this node's lease, watches those of the others, and fences. On the engine's thread.
+
+It decides nothing itself: `lease` and `watch` say what is due, and what has to be told to the agent goes to the
+app's loop by the mailbox. Whether that loop still answers is found out in the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pydrm.agent.fence import Fence
+from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
+from pydrm.agent.watch import LeaseWatch
+from pydrm.clock import Clock
+from pydrm.core.changes import AssignmentChanged, AssignmentDropped, LeaseEnded
+from pydrm.core.commands import Form, Join, Place, Renew, Request
+from pydrm.core.machine import Outcome
+from pydrm.core.placement import unfinished
+from pydrm.core.records import AssignmentKey
+from pydrm.engine import Footing, Mailbox, Membership, Port
+from pydrm.errors import DrmError
+
+__all__ = ["EXIT_UNFENCED", "Listener", "Warden"]
+
+_log = logging.getLogger(__name__)
+
+EXIT_UNFENCED = 70  # EX_SOFTWARE, sysexits.h
+
+_FORM_AGAIN_S = 0.5
+_ASK_APP_S = 0.5
+
+
+class Listener(Protocol):
+    """What is told on the app's loop."""
+
+    def changed(self, keys: Sequence[AssignmentKey]) -> None:
+        """Look at these assignments again."""
+
+    def joined(self, incarnation: int) -> None:
+        """This node has a new incarnation; nothing of an older one may be left."""
+
+    def fenced(self, reason: str) -> None:
+        """The lease is over: cut everything."""
+
+    def unfenced(self) -> None:
+        """The lease goes on: what is still this node's may be opened again."""
+
+
+class Warden:
+    """The engine's participant."""
+
+    def __init__(
+        self,
+        node: str,
+        lease: Lease,
+        fence: Fence,
+        *,
+        lease_ttl_s: float,
+        stall_timeout_s: float,
+        on_unfenced: str,
+        address: str,
+        app: Mailbox,
+        listener: Listener,
+        on_failure: Callable[[DrmError], None],
+        clock: Clock,
+        new_nonce: Callable[[], str],
+        exit: Callable[[int], None] = os._exit,
+    ) -> None:
+        """
+        Args:
+            on_unfenced: "exit" ends the process if a handle cannot be cut in time; "token" goes on and relies on
+                the third party to refuse old tokens.
+            on_failure: Called on the app's loop if this node cannot go on, such as when it is superseded.
+        """
+        self._node = node
+        self._lease = lease
+        self._fence = fence
+        self._stall_timeout_s = stall_timeout_s
+        self._on_unfenced = on_unfenced
+        self._app = app
+        self._listener = listener
+        self._on_failure = on_failure
+        self._clock = clock
+        self._exit = exit
+        self._lease_ttl_ms = round(lease_ttl_s * 1000)
+        self._keeper = LeaseKeeper(lease, node, lease_ttl_s, address=address, new_nonce=new_nonce)
+        self._watch = LeaseWatch()
+        self._mine: set[AssignmentKey] = set()
+        self._changed: dict[AssignmentKey, None] = {}
+        self._answered_at = clock.now()
+        self._asked_at: float | None = None
+        self._form_at = float("-inf")
+        self._looked_for_work_at = -1
+        self._unfenced_said = False
+
+    @property
+    def waits_for(self) -> str:
+        """What keeps this node from joining, in words; "" if nothing that it knows of. From any thread."""
+        return self._keeper.waits_for
+
+    def resign(self) -> None:
+        """Stop renewing; the lease ends by a Resign or by itself. From any thread."""
+        self._keeper.resign()
+
+    # The engine's side: Participant.
+
+    def formed(self, port: Port, membership: Membership) -> None:
+        self._port = port
+        self._membership = membership
+        self._keeper.directory = membership.directory
+
+    def applied(self, request: Request, outcome: Outcome, now: float) -> None:
+        for change in outcome.changes:
+            self._watch.note(change, now)
+            if isinstance(change, LeaseEnded):
+                self._act(self._keeper.lease_ended(change.node.name, change.node.incarnation, now))
+            elif isinstance(change, AssignmentChanged):
+                self._note_assignment(change)
+            elif isinstance(change, AssignmentDropped):
+                self._note_dropped((change.resource, change.slot))
+        if isinstance(request.command, Join):
+            self._act(self._keeper.applied_join(request.command, outcome.answer, now))
+        elif isinstance(request.command, Renew):
+            self._act(self._keeper.applied_renew(request.command, outcome.answer))
+
+    def tick(self, now: float, footing: Footing) -> None:
+        if self._keeper.over(now):
+            self._cut("the lease ran out")
+        self._see_that_all_is_cut(now)
+        self._ask_app(now)
+        self._form_if_leader(now, footing)
+        app_answers = now - self._answered_at <= self._stall_timeout_s
+        due = self._keeper.due(now, self._port.state, up_to_date_at=footing.up_to_date_at, app_answers=app_answers)
+        if due is not None:
+            self._port.submit(due)
+        for expire in self._watch.due(now, footing.leads_since):
+            _log.info("the lease of %s ended without renewal", expire.node, extra={"node": expire.node})
+            self._port.submit(expire)
+        if footing.leads_since is not None and footing.applied != self._looked_for_work_at:
+            self._looked_for_work_at = footing.applied
+            if unfinished(self._port.state):
+                self._port.submit(Place())
+        if self._changed:
+            self._app.post(self._listener.changed, list(self._changed))
+            self._changed.clear()
+
+    async def stopped(self) -> None:
+        if not self._fence.tokens():
+            return
+        self._cut("the node stops")
+        limit = self._clock.now() + margin_s(self._keeper.ttl_s) / 2
+        while self._fence.tokens() and self._clock.now() < limit:
+            await self._clock.sleep(0.01)
+        self._exit_if_uncut()
+
+    # What follows from what was applied.
+
+    def _act(self, step: Step) -> None:
+        match step:
+            case Step.JOINED:
+                incarnation = self._lease.incarnation
+                _log.info("joined as incarnation %d", incarnation, extra={"node": self._node})
+                self._mine = set(self._port.state.held_by(self._node, incarnation))
+                self._port.speak_as((self._node, incarnation))
+                self._app.post(self._listener.joined, incarnation)
+            case Step.RESTORED:
+                _log.info("the lease goes on", extra={"node": self._node})
+                self._app.post(self._listener.unfenced)
+            case Step.ENDED:
+                self._cut("the lease was ended by the cluster")
+            case Step.FAILED:
+                self._cut("this node cannot go on")
+                assert self._keeper.failure is not None
+                self._app.post(self._on_failure, self._keeper.failure)
+            case Step.RENEWED | Step.NOTHING:
+                pass
+
+    def _note_assignment(self, change: AssignmentChanged) -> None:
+        assignment = change.assignment
+        mine = (self._node, self._lease.incarnation)
+        if any((claim.node, claim.incarnation) == mine for claim in assignment.claims()):
+            self._mine.add(assignment.key)
+            self._changed[assignment.key] = None
+        else:
+            self._note_dropped(assignment.key)
+
+    def _note_dropped(self, key: AssignmentKey) -> None:
+        if key in self._mine:
+            self._mine.discard(key)
+            self._changed[key] = None
+
+    # Fencing.
+
+    def _cut(self, reason: str) -> None:
+        if self._fence.tokens():
+            _log.warning("fenced: %s; cutting all %d handles", reason, len(self._fence.tokens()))
+        self._unfenced_said = False
+        self._fence.shut_sockets()
+        self._app.post(self._listener.fenced, reason)
+
+    def _see_that_all_is_cut(self, now: float) -> None:
+        fenced_at = self._keeper.fenced_at
+        if fenced_at is not None and now - fenced_at > margin_s(self._keeper.ttl_s) / 2:
+            self._exit_if_uncut()
+
+    def _exit_if_uncut(self) -> None:
+        left = self._fence.tokens()
+        if not left or self._unfenced_said:
+            return
+        self._unfenced_said = True
+        tokens = ", ".join(map(str, left[:10]))
+        if self._on_unfenced == "exit":
+            _log.critical("%d handles could not be cut in time (tokens %s): this process exits", len(left), tokens)
+            logging.shutdown()
+            self._exit(EXIT_UNFENCED)
+        _log.error("%d handles could not be cut in time (tokens %s): their tokens must fence them", len(left), tokens)
+
+    # The cluster's and the app's health.
+
+    def _form_if_leader(self, now: float, footing: Footing) -> None:
+        if footing.leads_since is None or self._port.state.settings is not None or now - self._form_at < _FORM_AGAIN_S:
+            return
+        self._form_at = now
+        self._port.submit(Form(self._membership.cluster_id, self._membership.members, self._lease_ttl_ms))
+
+    def _ask_app(self, now: float) -> None:
+        if self._asked_at is None and now - self._answered_at >= _ASK_APP_S:
+            self._asked_at = now
+            self._app.post(self._app_answers)
+
+    def _app_answers(self) -> None:
+        """Runs on the app's loop."""
+        self._answered_at = self._clock.now()
+        self._asked_at = None

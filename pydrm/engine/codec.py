@@ -1,0 +1,246 @@
+"""
+Bytes and back, for the wire, the log and the disk: msgpack by msgspec, and nowhere else.
+
+What comes from outside is typed here, in one place, or refused with `CodecError`; nothing is ever unpickled.
+Commands are written as maps by field name, so that a field with a default can be added without a new number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from pydrm.core.commands import (
+    AddResources,
+    Command,
+    Drain,
+    Expire,
+    ForceRelease,
+    Form,
+    Join,
+    Place,
+    Release,
+    RemoveResources,
+    Renew,
+    Report,
+    Request,
+    RequestId,
+    Resign,
+)
+from pydrm.core.records import Definition
+from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
+from pydrm.errors import DrmError, InvalidResource
+
+__all__ = [
+    "Append",
+    "CodecError",
+    "Forward",
+    "Frame",
+    "Hello",
+    "NextIndex",
+    "Ping",
+    "Refusal",
+    "RequestVote",
+    "Vote",
+    "decode_entry",
+    "decode_frame",
+    "decode_json",
+    "definition_of",
+    "encode_entry",
+    "encode_frame",
+    "encode_json",
+    "encode_request",
+    "resource_of",
+]
+
+
+T = TypeVar("T")
+
+
+class CodecError(DrmError):
+    """Bytes that are not what they should be: damaged, hostile, or of a newer version."""
+
+
+# --- the log's entries -----------------------------------------------------------------------------------------------
+
+# Numbers are for ever: a number that was used is never given to another command.
+_NUMBERS: dict[type, int] = {
+    Form: 1,
+    Join: 2,
+    Renew: 3,
+    Expire: 4,
+    Drain: 5,
+    Resign: 6,
+    AddResources: 7,
+    RemoveResources: 8,
+    Release: 9,
+    Report: 10,
+    ForceRelease: 11,
+    Place: 12,
+}
+
+_encoder = msgspec.msgpack.Encoder()
+_entry_decoder = msgspec.msgpack.Decoder(list[tuple[int, RequestId | None, msgspec.Raw]])
+_command_decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
+    number: msgspec.msgpack.Decoder(command) for command, number in _NUMBERS.items()
+}
+
+
+def encode_request(request: Request) -> bytes:
+    """One request, to be put into an entry by `encode_entry`."""
+    return _encoder.encode((_NUMBERS[type(request.command)], request.id, request.command))
+
+
+def encode_entry(requests: Iterable[bytes]) -> bytes:
+    """One entry of the log, of what `encode_request` made; its requests are applied in order."""
+    return _encoder.encode([msgspec.Raw(request) for request in requests])
+
+
+def decode_entry(data: bytes) -> list[Request]:
+    """
+    Read `encode_entry`'s bytes.
+
+    Raises:
+        CodecError: It holds something that this version does not know. It must not be skipped.
+    """
+    try:
+        return [Request(_decode_command(number, raw), id) for number, id, raw in _entry_decoder.decode(data)]
+    except msgspec.MsgspecError as error:
+        raise CodecError(f"an entry of the log cannot be read: {error}") from error
+
+
+def _decode_command(number: int, raw: msgspec.Raw) -> Command:
+    decoder = _command_decoders.get(number)
+    if decoder is None:
+        raise CodecError(f"command {number} is of a newer version of pydrm")
+    command: Command = decoder.decode(raw)
+    return command
+
+
+# --- what nodes say to each other ------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """
+    The first frame on every connection, and again whenever it changes.
+
+    Attributes:
+        cluster_id: "" until the cluster is formed.
+        boot, nonce: The how manyth start of this data directory it is, and which process.
+        members: (name, replica id) of each voter, once formed.
+    """
+
+    version: int
+    cluster: str
+    node: str
+    replica_id: str
+    cluster_id: str
+    boot: int
+    nonce: str
+    address: str
+    voters: tuple[str, ...]
+    members: tuple[tuple[str, str], ...] = ()
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The last frame on a connection: why the other side is not wanted."""
+
+    reason: str
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Shows that the connection lives; not answered."""
+
+
+class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    term: int
+    last_index: int
+    last_term: int
+
+
+class Vote(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    term: int
+
+
+class Append(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    term: int
+    commit_index: int
+    previous_index: int
+    previous_term: int
+    entries: tuple[tuple[bytes, int, int], ...]  # (command, index, term)
+
+
+class NextIndex(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """The answer to Append. *term* is ours: PySyncObj sends none and believes stale ones (defect S5)."""
+
+    term: int
+    next_index: int
+    reset: bool
+    success: bool
+
+
+class Forward(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """A log entry for the leader to append."""
+
+    command: bytes
+
+
+Frame = Hello | Refusal | Ping | RequestVote | Vote | Append | NextIndex | Forward
+
+_frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    return _encoder.encode(frame)
+
+
+def decode_frame(data: bytes | memoryview) -> Frame:
+    try:
+        return _frame_decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise CodecError(f"a frame cannot be read: {error}") from error
+
+
+# --- resources -------------------------------------------------------------------------------------------------------
+
+# Sorted, so that equal definitions are equal bytes whatever order their fields were written in.
+_canonical = msgspec.msgpack.Encoder(order="sorted")
+_fields_decoder: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, Any])
+
+
+def definition_of(resource: Resource) -> Definition:
+    """
+    *resource* as the cluster keeps it.
+
+    Raises:
+        InvalidResource: Its free fields are more than `FIELDS_BYTES_MAX` bytes together.
+    """
+    fields = _canonical.encode(dict(resource.fields))
+    if len(fields) > FIELDS_BYTES_MAX:
+        largest = max(resource.fields, key=lambda name: len(_canonical.encode(resource.fields[name])))
+        message = f"all fields together are {len(fields)} bytes, more than {FIELDS_BYTES_MAX}; this is the largest"
+        raise InvalidResource(message, resource=resource.id, field=largest)
+    return Definition(resource.id, resource.kind, fields, resource.weight, resource.overlap)
+
+
+def resource_of(definition: Definition) -> Resource:
+    """The resource that *definition* was made of."""
+    fields = _fields_decoder.decode(definition.fields)
+    return Resource(definition.id, kind=definition.kind, weight=definition.weight, overlap=definition.overlap, **fields)
+
+
+# --- small files -----------------------------------------------------------------------------------------------------
+
+
+def encode_json(value: object) -> bytes:
+    """For files that people read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def decode_json(data: bytes, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=type)
+    except msgspec.MsgspecError as error:
+        raise CodecError(str(error)) from error
