@@ -1,18 +1,20 @@
 """
 The only room that knows PySyncObj: consensus, journal and transport.
 
-Its face to the other rooms is `Engine`; another Raft could stand behind it. Start reading at `engine`, then
-`raft` and `guards`, then `transport` and `journal`.
+Its face to the other rooms is `Engine`; another Raft could stand behind it. Start reading at `engine` and
+`replica`, then `raft` and `guards`, `outbox` and `journal`, `transport` and `handshake`.
 """
 
 from __future__ import annotations
 
 from pydrm.engine.codec import definition_of, resource_of
-from pydrm.engine.engine import Engine, EngineConfig, EngineStatus
+from pydrm.engine.engine import REQUEST_BYTES_MAX, Engine
 from pydrm.engine.mailbox import Mailbox
 from pydrm.engine.participant import Footing, Membership, Participant, Port
+from pydrm.engine.replica import EngineConfig, EngineStatus
 
 __all__ = [
+    "REQUEST_BYTES_MAX",
     "Engine",
     "EngineConfig",
     "EngineStatus",

@@ -41,7 +41,7 @@ ENTRY_BYTES_MAX = 512 * 1024
 
 _NEVER = 2**62
 _KNOWN_VERSIONS = ("0.3.17",)
-_GLOBALS = ("createJournal", "pickle", "monotonicTime", "random", "PIPE_NOTIFIER_ENABLED")
+_NEEDED = ("createJournal", "pickle", "monotonicTime", "random", "PIPE_NOTIFIER_ENABLED")
 
 
 class Raft:
@@ -67,6 +67,12 @@ class Raft:
         self._core = _core_class(module)(apply, Node(name), list(self._nodes.values()), _conf(journal), self._transport)
 
     @property
+    def _next_indexes(self) -> dict[Node, int]:
+        """What the leader will send to each peer next. PySyncObj has no public way to it; see `_private_module`."""
+        indexes: dict[Node, int] = self._core._SyncObj__raftNextIndex
+        return indexes
+
+    @property
     def is_leader(self) -> bool:
         """Whether it believes so; another may have been elected meanwhile."""
         return bool(self._core._isLeader())
@@ -88,6 +94,11 @@ class Raft:
     @property
     def applied(self) -> int:
         return int(self._core.raftLastApplied)
+
+    @property
+    def backlog(self) -> int:
+        """How many entries are in the log, and not applied yet."""
+        return self._journal[-1][1] - self.applied
 
     def tick(self) -> None:
         """Do what is due; messages go into `outbox`, notes for the disk into the journal."""
@@ -118,13 +129,7 @@ class Raft:
                 self._receive_append(node, frame)
             case NextIndex():
                 if guards.of_this_term(frame, self.term):
-                    self._deliver(
-                        node,
-                        type="next_node_idx",
-                        next_node_idx=frame.next_index,
-                        reset=frame.reset,
-                        success=frame.success,
-                    )
+                    self._receive_next_index(node, frame)
             case Forward(command=command):
                 _check(command)
                 self._deliver(node, type="apply_command", command=command)
@@ -158,6 +163,20 @@ class Raft:
             )
         finally:
             self._proved = None
+
+    def _receive_next_index(self, node: Node, frame: NextIndex) -> None:
+        sent_up_to = self._next_indexes.get(node, 0)
+        self._deliver(
+            node,
+            type="next_node_idx",
+            next_node_idx=frame.next_index,
+            reset=frame.reset,
+            success=frame.success,
+        )
+        # At each acknowledgement the core goes back to what is acknowledged, and sends all that is under way again.
+        # On a link that loses nothing that is waste; what a broken link lost is asked for with a reset.
+        if self.is_leader and frame.success and not frame.reset:
+            self._next_indexes[node] = max(sent_up_to, self._next_indexes[node])
 
     def _deliver(self, node: Node, **message: object) -> None:
         self._transport._onMessageReceived(node, message)
@@ -252,10 +271,11 @@ def _private_module(journal: Journal, clock: Clock, random: Random) -> ModuleTyp
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    missing = [name for name in _GLOBALS if not hasattr(module, name)]
-    if missing:
+    missing = [name for name in _NEEDED if not hasattr(module, name)]
+    if missing or "_SyncObj__raftNextIndex" not in module.SyncObj.__init__.__code__.co_names:
         known = " or ".join(_KNOWN_VERSIONS)
-        raise ImportError(f"PySyncObj {VERSION} has no {missing[0]} any more; install {known}")
+        what = missing[0] if missing else "raftNextIndex"
+        raise ImportError(f"PySyncObj {VERSION} has no {what} any more; install {known}")
     module.createJournal = lambda configured: journal  # type: ignore[attr-defined]
     module.pickle = SimpleNamespace(loads=lambda data: (0, (data,)))  # type: ignore[attr-defined]
     module.monotonicTime = clock.now  # type: ignore[attr-defined]
