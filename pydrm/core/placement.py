@@ -167,8 +167,11 @@ class _Movable:
     """What one node could give, by weight; the newest first, because it has been there for the shortest time."""
 
     def __init__(self, state: State, draft: Draft, node: str) -> None:
+        # What was taken by force from some node stays out of this until that node has let go: moved for the sake of
+        # the load, it could only come back.
         self._queues = {
-            weight: _held_newest_first(state, draft, node, weight) for weight in state.index.settled.get(node, ())
+            weight: (a for a in _held_newest_first(state, draft, node, weight) if not a.excluded)
+            for weight in state.index.settled.get(node, ())
         }
 
     def best(self, difference: int) -> Assignment | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pydrm.engine.codec import definition_of, resource_of
 from pydrm.engine.engine import REQUEST_BYTES_MAX, Engine
+from pydrm.engine.host import Host, SystemHost
 from pydrm.engine.mailbox import Mailbox
 from pydrm.engine.participant import Footing, Membership, Participant, Port
 from pydrm.engine.replica import EngineConfig, EngineStatus
@@ -19,10 +20,12 @@ __all__ = [
     "EngineConfig",
     "EngineStatus",
     "Footing",
+    "Host",
     "Mailbox",
     "Membership",
     "Participant",
     "Port",
+    "SystemHost",
     "definition_of",
     "resource_of",
 ]

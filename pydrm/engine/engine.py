@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pydrm.clock import Clock, Random
 from pydrm.core.commands import Answer, Command, Request
 from pydrm.core.state import State
 from pydrm.engine.codec import encode_request
+from pydrm.engine.host import Aside, Host
 from pydrm.engine.mailbox import Mailbox
 from pydrm.engine.participant import Participant
 from pydrm.engine.proposals import Resolve
@@ -41,18 +40,16 @@ class Engine:
         config: EngineConfig,
         participant: Participant,
         *,
-        clock: Clock,
-        random: Random,
+        host: Host,
         on_failure: Callable[[DrmError], None],
     ) -> None:
         """*on_failure* is called on the engine's thread, once, if the engine has to stop by itself."""
         self.state = State()
         self._config = config
         self._participant = participant
-        self._clock = clock
-        self._random = random
+        self._host = host
         self._on_failure = on_failure
-        self._thread: threading.Thread | None = None
+        self._life: Aside | None = None
         self._inbox: Mailbox | None = None
         self._replica: Replica | None = None
         self._end: asyncio.Future[None] | None = None
@@ -68,21 +65,18 @@ class Engine:
         """
         loop = asyncio.get_running_loop()
         started: asyncio.Future[None] = loop.create_future()
-        app = Mailbox(loop)
-        name = f"pydrm-{self._config.node}"
-        report = _Resolve(app, started)
-        self._thread = threading.Thread(target=self._live, args=(report,), name=name, daemon=True)
-        self._thread.start()
+        report = _Resolve(Mailbox(loop), started)
+        self._life = self._host.run_aside(lambda: self._live(report), f"pydrm-{self._config.node}")
         await started
 
     async def stop(self) -> None:
         """Leave the group without a word; what has to be said is said before. Idempotent."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        life, self._life = self._life, None
+        if life is None:
             return
         if self._inbox is not None:
             self._inbox.post(self._finish)
-        await asyncio.get_running_loop().run_in_executor(None, thread.join)
+        await life.ended()
 
     async def propose(self, command: Command, *, timeout: float) -> Answer:
         """
@@ -104,7 +98,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Answer] = loop.create_future()
         resolve = _Resolve(Mailbox(loop), answered)
-        self._post(self._propose, command, self._clock.now() + timeout, resolve)
+        self._post(self._propose, command, self._host.clock.now() + timeout, resolve)
         return await answered
 
     async def read(self, look: Callable[[State], T]) -> T:
@@ -116,7 +110,7 @@ class Engine:
         def run() -> None:
             try:
                 resolve(look(self.state))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (a border: the caller's bug is the caller's)
                 resolve(error)
 
         self._post(run)
@@ -129,16 +123,16 @@ class Engine:
     def _post(self, call: Callable[..., object], *arguments: object) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._inbox is None or self._thread is None:
+        if self._inbox is None or self._life is None:
             raise Unavailable("this node does not run")
         self._inbox.post(call, *arguments)
 
     # --- on the engine's thread --------------------------------------------------------------------------------------
 
-    def _live(self, report: Callable[[BaseException | None], None]) -> None:
+    async def _live(self, report: Callable[[BaseException | None], None]) -> None:
         try:
-            asyncio.run(self._run(report))
-        except BaseException as error:
+            await self._run(report)
+        except BaseException as error:  # noqa: BLE001 (the thread's border)
             if self._inbox is not None:
                 self._fail(error)
             report(error)
@@ -150,8 +144,7 @@ class Engine:
             self._config,
             self.state,
             self._participant,
-            clock=self._clock,
-            random=self._random,
+            host=self._host,
             failed=self._fail,
         )
         try:

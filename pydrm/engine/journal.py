@@ -19,18 +19,18 @@ damage, and is refused. All numbers are little-endian.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 import attrs
 
+from pydrm.engine.disk import AppendFile, Disk
 from pydrm.errors import ConfigurationError
 
-__all__ = ["FIRST_INDEX", "DiskFile", "Entry", "Journal", "JournalDamaged", "JournalFile"]
+__all__ = ["FIRST_INDEX", "Entry", "Journal", "JournalDamaged", "JournalFile"]
 
 Entry = tuple[bytes, int, int]  # (command, index, term), as PySyncObj has it
 
@@ -59,16 +59,6 @@ class JournalDamaged(ConfigurationError):
         )
 
 
-class DiskFile(Protocol):
-    """Where batches go."""
-
-    def append(self, data: bytes) -> None:
-        """Write at the end and return when it is on disk. Raises OSError."""
-
-    def close(self) -> None:
-        """Idempotent."""
-
-
 class Journal:
     """
     What PySyncObj takes for its journal (pysyncobj/journal.py, class Journal).
@@ -77,7 +67,7 @@ class Journal:
     leader, which is always safe (Ongaro, "Consensus: Bridging Theory and Practice", 2014, section 3.8).
     """
 
-    def __init__(self, file: DiskFile | None = None, recovered: Recovered | None = None) -> None:
+    def __init__(self, file: AppendFile | None = None, recovered: Recovered | None = None) -> None:
         """Keep to *file* what comes on top of *recovered*; without a file, in memory only."""
         recovered = recovered or Recovered()
         self._file = file
@@ -198,7 +188,7 @@ def _records(body: bytes) -> Iterator[tuple[int, bytes]]:
 class JournalFile:
     """The file, opened, its torn tail cut off, and all that is left known to be on disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk) -> None:
         """
         Raises:
             JournalDamaged: Something valid follows something invalid.
@@ -206,36 +196,23 @@ class JournalFile:
             OSError: It cannot be read or written.
         """
         self.recovered = Recovered()
+        self.file = disk.open(path)
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            end = self._read(path.read_bytes())
-            os.ftruncate(self._descriptor, end)
-            os.lseek(self._descriptor, end, os.SEEK_SET)
-            # What was read may be in the page cache only: the process before may have been killed between write
-            # and sync, and a vote or an acknowledgement must not rest on it.
-            os.fsync(self._descriptor)
-            sync_directory(path.parent)
+            data = self.file.read()
+            if len(data) < _HEADER.size:
+                self.file.cut(0)
+                self.file.append(_HEADER.pack(_MAGIC, _VERSION))
+            else:
+                # What was read may be in the page cache only: the process before may have been killed between write
+                # and sync, and a vote or an acknowledgement must not rest on it. Cutting syncs.
+                self.file.cut(self._read(data))
         except BaseException:
-            self.close()
+            self.file.close()
             raise
-
-    def append(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-        os.fdatasync(self._descriptor)
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
     def _read(self, data: bytes) -> int:
         """Fill `recovered`; return where the next batch goes."""
-        if len(data) < _HEADER.size:
-            os.pwrite(self._descriptor, _HEADER.pack(_MAGIC, _VERSION), 0)
-            return _HEADER.size
         magic, version = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise JournalDamaged(self._path, 0, "it does not begin like a journal")
@@ -280,12 +257,3 @@ def _any_batch_after(data: bytes, position: int, number_least: int) -> bool:
             return True
         found = data.find(_BATCH_MAGIC, found + 1)
     return False
-
-
-def sync_directory(path: Path) -> None:
-    """Make what was created or renamed in *path* survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

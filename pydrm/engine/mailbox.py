@@ -50,5 +50,5 @@ class Mailbox:
         for call, arguments in posted:
             try:
                 call(*arguments)
-            except Exception:
+            except Exception:  # noqa: BLE001 (a border: one receiver's bug must not swallow the others' post)
                 _log.exception("a call across threads failed: %r", call)

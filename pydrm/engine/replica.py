@@ -22,7 +22,6 @@ from pathlib import Path
 
 import attrs
 
-from pydrm.clock import Clock, Random
 from pydrm.core.commands import Command, Request
 from pydrm.core.machine import apply
 from pydrm.core.records import Incarnation
@@ -30,6 +29,7 @@ from pydrm.core.state import State
 from pydrm.engine.codec import Append, Frame, Hello, decode_entry, encode_entry, encode_request
 from pydrm.engine.data_directory import DataDirectory
 from pydrm.engine.handshake import PROTOCOL, formation
+from pydrm.engine.host import Host
 from pydrm.engine.outbox import Outbox
 from pydrm.engine.participant import Footing, Membership, Participant
 from pydrm.engine.proposals import Proposals
@@ -93,8 +93,7 @@ class Replica:
         state: State,
         participant: Participant,
         *,
-        clock: Clock,
-        random: Random,
+        host: Host,
         failed: Callable[[BaseException], None],
     ) -> None:
         """
@@ -112,12 +111,14 @@ class Replica:
         self.proposals = Proposals()
         self._config = config
         self._participant = participant
-        self._clock = clock
-        self._random = random
+        self._clock = host.clock
+        self._random = host.random
         self._failed = failed
         self._stopped = False
         self._others = tuple(sorted(name for name in config.voters if name != config.node))
-        self._directory = DataDirectory(config.data_dir, config.cluster, config.node)
+        self._directory = DataDirectory(
+            config.data_dir, config.cluster, config.node, disk=host.disk, new_id=host.new_id
+        )
         self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"pydrm-{config.node}-disk")
         self._transport = Transport(
             config.bind,
@@ -126,8 +127,8 @@ class Replica:
             linked=self._linked,
             unlinked=self._unlinked,
             receive=self._receive,
-            clock=clock,
-            random=random,
+            clock=self._clock,
+            random=self._random,
         )
         self._outbox = Outbox(
             self._directory.journal,
@@ -216,7 +217,7 @@ class Replica:
         )
         identity = self._directory.identity
         members = tuple(sorted(identity.members.items()))
-        self._participant.formed(self, Membership(identity.cluster_id, members, self._directory.on_this_host()))
+        self._participant.formed(self, Membership(identity.cluster_id, members, self._directory.on_this_host))
         self._transport.announce()
         for peer, hello in self._transport.heard().items():
             self._connect(self._raft, peer, hello)
@@ -247,7 +248,7 @@ class Replica:
             self._raft.receive(peer, frame)
         except ValueError:
             raise  # not a failure of ours: the transport closes the link
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (a border: what the core has done is not known)
             self._fail(error)
             return
         if isinstance(frame, Append) and frame.term >= self._raft.term:
@@ -271,7 +272,7 @@ class Replica:
         if self._raft is not None and not waits_for_disk:
             try:
                 self._tick_raft(self._raft, now)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (a border: what the core has done is not known)
                 self._fail(error)
         self._publish(now)
 
@@ -337,7 +338,7 @@ class Replica:
                 self._participant.applied(request, outcome, now)
                 if request.id is not None:
                     self.proposals.applied(request.id, outcome.answer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (rule 4)
             self._fail(error)
             return
         self.wake()  # what was applied may have made something due

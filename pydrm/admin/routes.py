@@ -1,0 +1,179 @@
+"""
+Requests and answers of the admin API; the one module here that imports aiohttp.
+
+    GET  /v1/status              how this node sees the cluster
+    GET  /v1/resources           [{id, kind, state, holder, token}, ...]
+    GET  /v1/nodes               the nodes of the status alone
+    POST /v1/resources           a JSON object or array of resources, or JSON lines: add them
+    POST /v1/resources/remove    {"ids": [...]}
+
+A POST may say ?timeout=SECONDS. Every answer is JSON, errors too: {error, reason, resource, field}.
+
+It has no password, so a web page that somebody reads on the node's machine must not reach it. Two
+rules see to that: a POST has a JSON content type, which a page of another origin may not send
+unasked (Fetch standard, "CORS-safelisted request-header"), and the Host header is an IP address,
+localhost or the configured name, which a name re-bound to 127.0.0.1 by a stranger's DNS is not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from pydrm.admin.problem import Problem, problem_of
+from pydrm.admin.server import Manager
+from pydrm.core.resource import Resource
+from pydrm.errors import ClusterRefused, ConfigurationError, DrmError
+
+__all__ = ["application", "serve"]
+
+logger = logging.getLogger(__name__)
+
+# Reading a body holds up the loop that the handlers run on: 16 MiB do for some tenths of a second.
+BODY_BYTES_MAX = 16 * 1024 * 1024
+TIMEOUT_DEFAULT_S = 10.0
+TIMEOUT_MAX_S = 600.0
+
+_LINES_TYPES = ("application/x-ndjson", "application/jsonl")
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+_manager_key: web.AppKey[Manager] = web.AppKey("manager")
+_own_host_key: web.AppKey[str] = web.AppKey("own_host")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Removal(msgspec.Struct, forbid_unknown_fields=True):
+    ids: list[str]
+
+
+def application(manager: Manager, *, own_host: str) -> web.Application:
+    """The API of *manager*; *own_host* is the configured name, allowed in Host besides IP addresses."""
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_tell_problems, _keep_strangers_out])
+    app[_manager_key] = manager
+    app[_own_host_key] = own_host
+    app.router.add_get("/v1/status", _status)
+    app.router.add_get("/v1/resources", _resources)
+    app.router.add_get("/v1/nodes", _nodes)
+    app.router.add_post("/v1/resources", _add)
+    app.router.add_post("/v1/resources/remove", _remove)
+    return app
+
+
+async def serve(app: web.Application, listener: socket.socket, *, shutdown_timeout_s: float) -> web.AppRunner:
+    """Answer on *listener* until the runner is cleaned up."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_timeout_s)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    return runner
+
+
+async def _status(request: web.Request) -> web.Response:
+    return _answer(request.app[_manager_key].status())
+
+
+async def _resources(request: web.Request) -> web.Response:
+    return _answer(request.app[_manager_key].resources())
+
+
+async def _nodes(request: web.Request) -> web.Response:
+    return _answer(request.app[_manager_key].status()["nodes"])
+
+
+async def _add(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    resources = [Resource.from_dict(flat) for flat in _definitions(request.content_type, await request.read())]
+    if resources:
+        await request.app[_manager_key].add(*resources, timeout=timeout)
+    return _answer({"added": len(resources)})
+
+
+async def _remove(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    try:
+        ids = msgspec.json.decode(await request.read(), type=_Removal).ids
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f'the body must be {{"ids": ["...", ...]}}: {error}') from error
+    removed = await request.app[_manager_key].remove(*ids, timeout=timeout) if ids else []
+    if missing := sorted(set(ids).difference(removed)):
+        those = f"there is no resource {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+        raise ClusterRefused(f"{those}; {len(removed)} were removed", reason="not-found")
+    return _answer({"removed": len(removed)})
+
+
+def _definitions(content_type: str, body: bytes) -> list[object]:
+    try:
+        if content_type in _LINES_TYPES:
+            return list(_decoder.decode_lines(body))
+        decoded = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the body is not valid JSON: {error}") from error
+    return decoded if isinstance(decoded, list) else [decoded]
+
+
+def _timeout(request: web.Request) -> float:
+    text = request.query.get("timeout")
+    try:
+        seconds = TIMEOUT_DEFAULT_S if text is None else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= TIMEOUT_MAX_S:
+        raise ConfigurationError(f"must be seconds, above 0 and up to {TIMEOUT_MAX_S:g}, not {text!r}", field="timeout")
+    return seconds
+
+
+@web.middleware
+async def _tell_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except DrmError as error:
+        has_majority = bool(request.app[_manager_key].status()["has_majority"])
+        return _told(problem_of(error, has_majority=has_majority))
+    except web.HTTPRequestEntityTooLarge:
+        return _told(Problem(413, "too-large", f"the body is longer than {BODY_BYTES_MAX} bytes"))
+    except web.HTTPException as error:
+        return _told(Problem(error.status, error.reason.lower().replace(" ", "-"), f"{request.path}: {error.reason}"))
+    except Exception:
+        # The border of one request: our bug must not look like the caller's mistake, nor end the node.
+        logger.exception("the admin API failed to answer %s %s", request.method, request.path)
+        return _told(Problem(500, "failed", "this is a bug in pydrm; the node's log has the details"))
+
+
+@web.middleware
+async def _keep_strangers_out(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if not _is_own_host(request.host, request.app[_own_host_key]):
+        return _told(Problem(403, "forbidden", f"this node is not {request.host!r}"))
+    if request.method == "POST" and request.content_type not in ("application/json", *_LINES_TYPES):
+        return _told(Problem(415, "wrong-type", "the content type must be application/json or application/x-ndjson"))
+    return await handler(request)
+
+
+def _is_own_host(header: str, own_host: str) -> bool:
+    host = header.lower() if header.endswith("]") else header.lower().rsplit(":", 1)[0]
+    if host in ("localhost", own_host.lower()):
+        return True
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _answer(value: object) -> web.Response:
+    return web.Response(body=_encoder.encode(value), content_type="application/json")
+
+
+def _told(problem: Problem) -> web.Response:
+    body = {
+        "error": problem.error,
+        "reason": problem.reason,
+        "resource": problem.resource,
+        "field": problem.field,
+    }
+    return web.Response(status=problem.status, body=_encoder.encode(body), content_type="application/json")

@@ -1,0 +1,367 @@
+"""
+`Agent`: makes what this node holds agree with what the state says it should hold.
+
+All of it runs on the app's loop. It is told which assignments to look at again and reads what they are from
+the state; `reconcile` says what to do; here it is done, paced. Nothing here decides who holds what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
+from typing import Protocol
+
+from pydrm.agent.backoff import Backoff
+from pydrm.agent.fence import Fence
+from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
+from pydrm.agent.hold import Hold
+from pydrm.agent.kind import Kinds
+from pydrm.agent.lease import Lease
+from pydrm.agent.outbox import Outbox
+from pydrm.agent.pace import Handoffs
+from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
+from pydrm.clock import Clock, Random
+from pydrm.core import commands
+from pydrm.core.commands import Answer, Command, HandleReport, Release, Report
+from pydrm.core.records import AssignmentKey, Holder, Phase
+from pydrm.core.resource import Resource
+from pydrm.core.state import State
+from pydrm.engine.codec import resource_of
+from pydrm.errors import Permanent
+
+__all__ = ["Agent", "Cluster"]
+
+logger = logging.getLogger(__name__)
+
+LOOK_BATCH = 200
+OPEN_SLOT_S = 1.0
+POLL_S = 0.005
+REPORT_GATHER_S = 0.003
+
+
+class Cluster(Protocol):
+    """What the agent needs from below."""
+
+    @property
+    def state(self) -> State: ...
+
+    async def propose(self, command: Command, *, timeout: float) -> Answer:
+        """The answer once *command* is applied on this node; raises Unavailable after *timeout* seconds."""
+
+
+class Agent:
+    """
+    Args:
+        close_timeout_s: How long a handler may take to close politely before it is cut off.
+        open_concurrency: How many first tries to open may be under way.
+        close_concurrency: How many polite closes may be under way.
+        handoff_window: How many resources may be between this node and their next holder.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        cluster: Cluster,
+        lease: Lease,
+        fence: Fence,
+        kinds: Kinds,
+        *,
+        clock: Clock,
+        random: Random,
+        close_timeout_s: float = 2.0,
+        open_concurrency: int = 64,
+        close_concurrency: int = 16,
+        handoff_window: int = 16,
+    ) -> None:
+        self._node = node
+        self._cluster = cluster
+        self._lease = lease
+        self._fence = fence
+        self._kinds = kinds
+        self._clock = clock
+        self._random = random
+        self._close_timeout_s = close_timeout_s
+        self._open_concurrency = open_concurrency
+        self._close_concurrency = close_concurrency
+
+        self._incarnation = 0
+        self._may_open = False
+        self._closed = False
+        self._dirty: dict[AssignmentKey, None] = {}
+        self._woken = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+
+        self._handles: dict[AssignmentKey, dict[int, Handle]] = {}
+        self._let_go: dict[AssignmentKey, set[int]] = {}
+        self._to_open: dict[int, AssignmentKey] = {}
+        self._to_close: dict[int, AssignmentKey] = {}
+        self._to_hand_off: dict[int, AssignmentKey] = {}
+        self._opening: dict[int, float] = {}  # token -> when the try began
+        self._closing: set[int] = set()
+        self._handoffs = Handoffs(handoff_window)
+        self._releases: Outbox[commands.Handle] = Outbox(
+            cluster,
+            command=lambda handles: Release(node, self._incarnation, handles),
+            due=lambda handle: handle.token in self._let_go.get((handle.resource, handle.slot), ()),
+            said=lambda handles: self.changed([(handle.resource, handle.slot) for handle in handles]),
+            clock=clock,
+            backoff=Backoff(random, base_s=0.05, cap_s=1.0),
+        )
+        self._reports: Outbox[HandleReport] = Outbox(
+            cluster,
+            command=lambda reports: Report(node, self._incarnation, reports),
+            due=self._is_news,
+            said=lambda reports: None,
+            clock=clock,
+            backoff=Backoff(random, base_s=0.05, cap_s=1.0),
+            gather_s=REPORT_GATHER_S,
+        )
+
+    # --- what the warden calls ---------------------------------------------------------------------------------------
+
+    def changed(self, keys: Iterable[AssignmentKey]) -> None:
+        """Look at these again. A hint: what they are now is read from the state."""
+        self._dirty.update(dict.fromkeys(keys))
+        self._woken.set()
+
+    def joined(self, incarnation: int) -> None:
+        """This node is *incarnation* now; what it had as an older one is lost already: cut it, and release nothing."""
+        self._incarnation = incarnation
+        self._cut_all()
+        self._let_go.clear()
+        self._releases.clear()
+        self._reports.clear()
+        self._handoffs.clear()
+        self._may_open = not self._closed
+        self._look_at_all()
+
+    def fenced(self, reason: str) -> None:
+        """The lease is over: cut everything now. What is gone is told to the Fence, as it goes."""
+        self._may_open = False
+        if self._handles:
+            logger.warning(
+                "fenced: %s; %d resources are cut off", reason, self.handle_count, extra={"node": self._node}
+            )
+        self._cut_all()
+
+    def unfenced(self) -> None:
+        """The same incarnation has a lease again: open what is still ours."""
+        self._may_open = not self._closed
+        self._look_at_all()
+
+    # --- what the manager calls --------------------------------------------------------------------------------------
+
+    @property
+    def incarnation(self) -> int:
+        """The incarnation it works for; 0 before the first `joined`."""
+        return self._incarnation
+
+    @property
+    def handle_count(self) -> int:
+        return sum(len(handles) for handles in self._handles.values())
+
+    def holds(self, resource: str) -> bool:
+        """Whether this node has a handle for *resource*, open or being opened, under a lease valid at this instant."""
+        return any(handle.valid for handle in self._handles.get((resource, 0), {}).values())
+
+    async def run(self) -> None:
+        """Work until cancelled; owns every handler's task."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._releases.run(), name="pydrm releases")
+            tasks.create_task(self._reports.run(), name="pydrm reports")
+            while True:
+                await self._wait_for_work()
+                for key in list(islice(self._dirty, LOOK_BATCH)):
+                    del self._dirty[key]
+                    self._look(key)
+                self._handoffs.update(self._cluster.state, self._clock.now())
+                self._close_some()
+                self._open_some()
+
+    async def close(self) -> int:
+        """
+        Open nothing more and close what is left, all at once; returns how many handles would not go.
+
+        Takes no longer than the close timeout and a little more. Those that are left stay with the Fence.
+        """
+        self._closed = True
+        self._may_open = False
+        handles = [handle for handles in self._handles.values() for handle in handles.values()]
+        for handle in handles:
+            self._end(handle)
+        deadline = self._clock.now() + self._close_timeout_s + 2 * CUT_TIMEOUT_S
+        while self._handles and self._clock.now() < deadline:
+            await self._clock.sleep(POLL_S)
+        return self.handle_count
+
+    # --- one assignment ----------------------------------------------------------------------------------------------
+
+    def _look(self, key: AssignmentKey) -> None:
+        """Bring one assignment up to date, as far as that can be done now; the rest is queued."""
+        handles = self._handles.get(key, {})
+        had = dict.fromkeys(self._let_go.get(key, ()), Stage.GONE)
+        had.update((token, handle.stage) for token, handle in handles.items())
+        state = self._cluster.state
+        assignment = state.assignments.get(key)
+        wanted = wishes(assignment, state.records.get(key[0]), (self._node, self._incarnation))
+        for token in {*had, *wanted}:
+            self._unqueue(token)
+        for action in reconcile(wanted, had):
+            match action.deed:
+                case Deed.OPEN:
+                    self._to_open[action.token] = key
+                case Deed.CLOSE:
+                    assert assignment is not None
+                    moves = assignment.phase is Phase.RELEASING and assignment.target is None
+                    (self._to_hand_off if moves else self._to_close)[action.token] = key
+                case Deed.CUT:
+                    handles[action.token].cut()
+                case Deed.RELEASE:
+                    self._let_go.setdefault(key, set()).add(action.token)
+                    self._releases.put(commands.Handle(*key, action.token))
+                case Deed.FORGET:
+                    self._forget(key, action.token)
+
+    def _unqueue(self, token: int) -> None:
+        self._to_open.pop(token, None)
+        self._to_close.pop(token, None)
+        self._to_hand_off.pop(token, None)
+
+    def _forget(self, key: AssignmentKey, token: int) -> None:
+        self._let_go[key].discard(token)
+        if not self._let_go[key]:
+            del self._let_go[key]
+
+    def _look_at_all(self) -> None:
+        self.changed([*self._cluster.state.held_by(self._node, self._incarnation), *self._handles])
+
+    # --- pacing ------------------------------------------------------------------------------------------------------
+
+    async def _wait_for_work(self) -> None:
+        if self._dirty:
+            await asyncio.sleep(0)
+            return
+        self._woken.clear()
+        # Room in a window is not announced by an event of this node's own, so it is looked for.
+        blocked = self._may_open and bool(self._to_hand_off or self._to_open)
+        try:
+            async with asyncio.timeout(POLL_S if blocked else None):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    def _open_some(self) -> None:
+        now = self._clock.now()
+        # A handler that never says that it is ready must not keep others from being opened.
+        for token in [token for token, began in self._opening.items() if now - began > OPEN_SLOT_S]:
+            del self._opening[token]
+        while self._to_open and self._may_open and len(self._opening) < self._open_concurrency:
+            if not self._lease.valid(now):
+                return
+            token = next(iter(self._to_open))
+            self._open(self._to_open.pop(token), token, now)
+
+    def _close_some(self) -> None:
+        while self._to_close and len(self._closing) < self._close_concurrency:
+            token = next(iter(self._to_close))
+            self._end(self._handles[self._to_close.pop(token)][token])
+        while self._to_hand_off and not self._handoffs.full and len(self._closing) < self._close_concurrency:
+            token = next(iter(self._to_hand_off))
+            key = self._to_hand_off.pop(token)
+            self._handoffs.began(key, token, self._clock.now())
+            self._end(self._handles[key][token])
+
+    # --- one handle --------------------------------------------------------------------------------------------------
+
+    def _open(self, key: AssignmentKey, token: int, now: float) -> None:
+        assert self._tasks is not None
+        state = self._cluster.state
+        record = state.records.get(key[0])
+        # It has waited in a queue, and the state may have gone on without this loop having heard of it yet.
+        wanted = wishes(state.assignments.get(key), record, (self._node, self._incarnation))
+        if record is None or wanted.get(token) is not Wish.OPEN:
+            self.changed([key])
+            return
+        resource = resource_of(record.definition)
+        handle = Handle(
+            key,
+            token,
+            fence=self._fence,
+            clock=self._clock,
+            backoff=Backoff(self._random),
+            told=self._told,
+        )
+        hold = Hold(
+            resource,
+            token,
+            self._node,
+            self._incarnation,
+            lease=self._lease,
+            fence=self._fence,
+            clock=self._clock,
+            tell=handle.tell,
+        )
+        kind = self._kinds.get(resource.kind) or _Unknown()
+        self._opening[token] = now
+        self._handles.setdefault(key, {})[token] = handle
+        task = self._tasks.create_task(handle.live(kind, hold), name=f"pydrm {resource.id}")
+        handle.owns(task)
+        task.add_done_callback(partial(self._gone, handle))
+        # After a fence the cluster may still think of it as open.
+        self._reports.put(HandleReport(*key, token, handle.condition))
+
+    def _end(self, handle: Handle) -> None:
+        assert self._tasks is not None
+        if handle.stage is Stage.LIVE:
+            self._closing.add(handle.token)
+            self._tasks.create_task(handle.end(self._close_timeout_s), name=f"pydrm close {handle.key[0]}")
+
+    def _cut_all(self) -> None:
+        self._to_open.clear()
+        self._to_close.clear()
+        self._to_hand_off.clear()
+        for handles in self._handles.values():
+            for handle in handles.values():
+                handle.cut()
+
+    def _gone(self, handle: Handle, task: asyncio.Task[None]) -> None:
+        handles = self._handles[handle.key]
+        del handles[handle.token]
+        if not handles:
+            del self._handles[handle.key]
+        self._opening.pop(handle.token, None)
+        self._closing.discard(handle.token)
+        self._unqueue(handle.token)
+        self.changed([handle.key])
+
+    def _told(self, handle: Handle) -> None:
+        if handle.settled and self._opening.pop(handle.token, None) is not None:
+            self._woken.set()
+        if handle.stage is Stage.CLOSING:
+            # It is stuck. It does not count against those that can still be closed.
+            self._closing.discard(handle.token)
+            self._woken.set()
+        self._reports.put(HandleReport(*handle.key, handle.token, handle.condition, handle.detail))
+
+    def _is_news(self, report: HandleReport) -> bool:
+        claim = self._claim((report.resource, report.slot), report.token)
+        return claim is not None and (claim.condition, claim.detail) != (report.condition, report.detail)
+
+    def _claim(self, key: AssignmentKey, token: int) -> Holder | None:
+        assignment = self._cluster.state.assignments.get(key)
+        claims: Sequence[Holder] = assignment.claims() if assignment is not None else ()
+        return next((claim for claim in claims if claim.token == token), None)
+
+
+class _Unknown:
+    """Stands for a kind that was registered where the resource was added, but not here."""
+
+    def validate(self, resource: Resource) -> None:
+        """It could be anything."""
+
+    async def run(self, hold: Hold) -> None:
+        raise Permanent(f"kind {hold.resource.kind!r} is not registered on node {hold.node!r}")

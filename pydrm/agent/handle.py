@@ -1,0 +1,186 @@
+"""
+`Handle`: what this node has for one token, from the first try to open it until it is gone for certain.
+
+One task runs the kind's handler, again and again while it fails. Ending it has three steps, each with a
+deadline: ask (cancel), cut (its sockets are shut down, cancel again), and if neither helps, say that it is
+stuck and wait on. A handle is gone when its task has ended; nobody may say so earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from pydrm.agent.backoff import Backoff
+from pydrm.agent.fence import Fence
+from pydrm.agent.hold import DETAIL_CHARACTERS_MAX, Hold
+from pydrm.agent.kind import Kind
+from pydrm.agent.reconcile import Stage
+from pydrm.clock import Clock
+from pydrm.core.records import AssignmentKey, Condition
+from pydrm.errors import ConfigurationError, Fenced, Permanent, Temporary
+
+__all__ = ["CUT_TIMEOUT_S", "STABLE_S", "Handle"]
+
+logger = logging.getLogger(__name__)
+
+# How long a handler may take to end once its sockets are shut and it was cancelled for the second time.
+CUT_TIMEOUT_S = 0.25
+
+# A handler that was open for so long before it failed is tried again as soon as one that never failed.
+STABLE_S = 5.0
+
+
+class Handle:
+    """
+    Attributes:
+        stage: LIVE or CLOSING.
+        condition, detail: As it should be reported.
+    """
+
+    def __init__(
+        self,
+        key: AssignmentKey,
+        token: int,
+        *,
+        fence: Fence,
+        clock: Clock,
+        backoff: Backoff,
+        told: Callable[[Handle], None],
+    ) -> None:
+        self.key = key
+        self.token = token
+        self.stage = Stage.LIVE
+        self.condition = Condition.OPENING
+        self.detail = ""
+        self._fence = fence
+        self._clock = clock
+        self._backoff = backoff
+        self._told = told
+        self._hold: Hold | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._opened_at: float | None = None
+        self._cut = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the first try to open it is over, well or not."""
+        return self.condition is not Condition.OPENING
+
+    @property
+    def valid(self) -> bool:
+        return self._hold is not None and self.stage is Stage.LIVE and self._hold.valid
+
+    def owns(self, task: asyncio.Task[None]) -> None:
+        """The task that runs `live`; the handle is gone when it has ended."""
+        self._task = task
+
+    def tell(self, condition: Condition, detail: str) -> None:
+        """Note how it is. What a handler says once it is told to end is of no interest any more."""
+        if self.stage is Stage.LIVE:
+            self._note(condition, detail)
+
+    async def live(self, kind: Kind, hold: Hold) -> None:
+        """Run the handler until told to end, or until the hold is over."""
+        self._hold = hold
+        # A handler that swallows its cancellation and returns must not be run again either.
+        while self.stage is Stage.LIVE:
+            # Known to the fence before the lease is looked at: so either it is seen to be over, or this will be cut.
+            self._fence.opened(self.token)
+            try:
+                if not hold.valid:
+                    return
+                delay = await self._run_once(kind, hold)
+            finally:
+                hold.cut()
+                self._fence.closed(self.token)
+            await self._wait(delay)
+
+    async def end(self, close_timeout_s: float) -> None:
+        """Close it: ask, then cut, then wait for as long as it takes."""
+        if self.stage is Stage.CLOSING:
+            return
+        self.stage = Stage.CLOSING
+        if self._task is None:
+            return
+        self._task.cancel()
+        if await self._ended_within(close_timeout_s):
+            return
+        logger.warning("close took longer than %.3g s and was cut off", close_timeout_s, extra=self._fields())
+        self.cut()
+        if await self._ended_within(CUT_TIMEOUT_S):
+            return
+        self._note(Condition.STUCK, "its handler does not end although it was cancelled")
+        logger.error("stuck: its handler does not end although it was cancelled", extra=self._fields())
+        await self._ended_within(None)
+
+    def cut(self) -> None:
+        """End it at once, without politeness. Idempotent; returns before it is gone."""
+        self.stage = Stage.CLOSING
+        if self._cut or self._task is None:
+            return
+        self._cut = True
+        if self._hold is not None:
+            self._hold.revoke()
+        self._task.cancel()
+
+    async def _run_once(self, kind: Kind, hold: Hold) -> float | None:
+        """One run of the handler; returns how long to wait before the next, None for ever."""
+        self._opened_at = None
+        try:
+            await kind.run(hold)
+        except asyncio.CancelledError as error:
+            # Unless it was for this task, the handler let one out that was meant for something of its own.
+            if self._task is None or self._task.cancelling():
+                raise
+            self._note_failure(Condition.RETRYING, "something that the handler waited for was cancelled", error)
+        except Fenced:
+            return self._next_delay()
+        except (Permanent, ConfigurationError) as error:
+            self._note_failure(Condition.FAILED, str(error) or "the handler gave up for good")
+            return None
+        except Temporary as error:
+            self._note_failure(Condition.RETRYING, str(error) or "the handler asked for another try")
+            return self._next_delay() if error.delay is None else max(error.delay, 0.0)
+        except Exception as error:  # noqa: BLE001 (the border to code that is not ours: it must not end the agent)
+            self._note_failure(Condition.RETRYING, f"{type(error).__name__}: {error}", error)
+        else:
+            self._note_failure(Condition.RETRYING, "the handler returned by itself")
+        return self._next_delay()
+
+    def _next_delay(self) -> float:
+        if self._opened_at is not None and self._clock.now() - self._opened_at >= STABLE_S:
+            self._backoff.reset()
+        return self._backoff.next_s()
+
+    async def _wait(self, delay: float | None) -> None:
+        if delay is None:
+            await asyncio.Event().wait()
+        elif delay > 0:
+            await self._clock.sleep(delay)
+
+    async def _ended_within(self, timeout_s: float | None) -> bool:
+        assert self._task is not None
+        done, _ = await asyncio.wait({self._task}, timeout=timeout_s)
+        return bool(done)
+
+    def _note_failure(self, condition: Condition, detail: str, error: BaseException | None = None) -> None:
+        if self.stage is not Stage.LIVE:
+            return
+        # Once per outage: a third party that is away for an hour fails thousands of tries.
+        level = logging.DEBUG if self.condition is Condition.RETRYING is condition else logging.WARNING
+        logger.log(level, "%s: %s", condition.value, detail, exc_info=error, extra=self._fields())
+        self._note(condition, detail[:DETAIL_CHARACTERS_MAX])
+
+    def _note(self, condition: Condition, detail: str) -> None:
+        if condition is Condition.OPEN:
+            self._opened_at = self._clock.now()
+            if self.condition is Condition.RETRYING:
+                logger.info("open again", extra=self._fields())
+        if (condition, detail) != (self.condition, self.detail):
+            self.condition, self.detail = condition, detail
+            self._told(self)
+
+    def _fields(self) -> dict[str, object]:
+        return {"resource": self.key[0], "token": self.token, "node": self._hold.node if self._hold else ""}

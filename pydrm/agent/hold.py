@@ -1,0 +1,141 @@
+"""
+`Hold`: a handler's view of one assignment, and `Message`, what a handler delivers under it.
+
+Whether a hold is valid is computed from the lease's deadline and the clock whenever it is asked,
+never kept as a flag: a flag could still be up after the lease is over, if the loop was late to take it down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+import attrs
+
+from pydrm.agent.fence import Fence
+from pydrm.agent.lease import Lease
+from pydrm.clock import Clock
+from pydrm.core.records import Condition
+from pydrm.core.resource import Resource
+from pydrm.errors import Fenced
+
+__all__ = ["DETAIL_CHARACTERS_MAX", "Hold", "Message"]
+
+DETAIL_CHARACTERS_MAX = 200
+
+Tell = Callable[[Condition, str], None]
+
+
+@attrs.frozen
+class Message:
+    """
+    Something that arrived for a resource while this node held it.
+
+    Attributes:
+        data: As the third party sent it: text as str, binary as bytes.
+        token: The fencing token it arrived under; pass it on to whatever must refuse a former holder.
+    """
+
+    data: str | bytes
+    resource: Resource
+    token: int
+
+
+class Hold:
+    """
+    One assignment to this node, under one fencing token. Belongs to the app's loop.
+
+    Attributes:
+        resource: The definition to hold.
+        token: The fencing token; no later assignment of this resource has a lower one.
+        node: This node's name.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_fence",
+        "_incarnation",
+        "_lease",
+        "_revoked",
+        "_sockets",
+        "_tell",
+        "node",
+        "resource",
+        "token",
+    )
+
+    def __init__(
+        self,
+        resource: Resource,
+        token: int,
+        node: str,
+        incarnation: int,
+        *,
+        lease: Lease,
+        fence: Fence,
+        clock: Clock,
+        tell: Tell,
+    ) -> None:
+        self.resource = resource
+        self.token = token
+        self.node = node
+        self._incarnation = incarnation
+        self._lease = lease
+        self._fence = fence
+        self._clock = clock
+        self._tell = tell
+        self._sockets: list[socket.socket] = []
+        self._revoked = False
+
+    @property
+    def valid(self) -> bool:
+        """
+        Whether this node holds the resource right now. Ask again at each point of use.
+
+        It cannot become true again once it is false because the assignment is over; after a lease that
+        ended and was renewed in time, the resource comes back with a new Hold.
+        """
+        # The incarnation is asked last: it is 0 between two, so a new one's lease is never taken for an old one's.
+        return (
+            not self._revoked and self._lease.valid(self._clock.now()) and self._lease.incarnation == self._incarnation
+        )
+
+    def ready(self) -> None:
+        """Say that the resource is open now. Until then it shows as opening, or as retrying after a failure."""
+        self._tell(Condition.OPEN, "")
+
+    def retrying(self, detail: str) -> None:
+        """Say that it is down and being opened again; for handlers that reconnect without ending."""
+        self._tell(Condition.RETRYING, detail[:DETAIL_CHARACTERS_MAX])
+
+    def guard(self, sock: socket.socket) -> None:
+        """
+        Have *sock* shut down by force should the lease end. Call it before connecting, and again for each new socket.
+
+        The engine's thread does that even if the app's loop is blocked. The handler still closes its own sockets.
+
+        Raises:
+            Fenced: The hold is over already; do not connect.
+        """
+        for old in [old for old in self._sockets if old.fileno() == -1]:
+            self._sockets.remove(old)
+            self._fence.forget(self.token, old)
+        # Registered first: were it checked first, the lease could end in between with nobody to shut this one.
+        self._sockets.append(sock)
+        self._fence.register(self.token, sock)
+        if not self.valid:
+            raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")
+
+    def revoke(self) -> None:
+        """For the agent: the hold is over. Its guarded sockets are shut down at once."""
+        self._revoked = True
+        self.cut()
+
+    def cut(self) -> None:
+        """For the agent: shut down every guarded socket that is still open, and forget it."""
+        for sock in self._sockets:
+            # Not connected yet, or gone already: then there is nothing to cut.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._sockets.clear()

@@ -1,0 +1,66 @@
+"""
+`Kind`: what holding a resource means, found by a stable name.
+
+A replicated definition holds no function, only the kind's name; each node looks the kind up among
+those that its own app has registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from pydrm.agent.hold import Hold
+from pydrm.core.resource import KIND_BYTES_MAX, Resource
+from pydrm.errors import ConfigurationError
+
+__all__ = ["Kind", "Kinds"]
+
+
+class Kind(Protocol):
+    """How resources of one kind are held; one object serves all of them."""
+
+    def validate(self, resource: Resource) -> None:
+        """
+        Check the fields that this kind reads. Must not block or connect.
+
+        Raises:
+            InvalidResource: A field cannot be used; it is named.
+        """
+
+    async def run(self, hold: Hold) -> None:
+        """
+        Open the resource, call `hold.ready()`, and keep it open until cancelled.
+
+        When this returns or raises, nothing of the resource is open any more: that is what the agent
+        tells the cluster. Cancelled while `hold.valid`, it may take leave politely, for as long as the
+        close timeout; cancelled when it is not, or a second time, it must cut at once. Whatever it raises
+        or returns otherwise is followed by another run after a backoff, except that `Permanent` ends it.
+        """
+
+
+class Kinds:
+    """The kinds that one manager knows."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Kind] = {}
+
+    def register(self, name: str, kind: Kind) -> None:
+        """
+        Raises:
+            ConfigurationError: The name cannot be a kind's, or has been given to another one.
+        """
+        if not isinstance(name, str) or not name or not name.isprintable() or len(name.encode()) > KIND_BYTES_MAX:
+            raise ConfigurationError(
+                f"must be a string of 1 to {KIND_BYTES_MAX} bytes without control characters, not {name!r}",
+                field="kind",
+            )
+        if name in self._kinds:
+            raise ConfigurationError(f"{name!r} has a handler already", field="kind")
+        self._kinds[name] = kind
+
+    def get(self, name: str) -> Kind | None:
+        return self._kinds.get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._kinds))

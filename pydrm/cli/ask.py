@@ -1,0 +1,90 @@
+"""The commands that ask a running node: status, resources, nodes, add, remove."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+from pydrm.cli.client import Client
+from pydrm.cli.exits import Exit
+from pydrm.cli.tables import print_table
+
+__all__ = ["ADMIN_DEFAULT", "add", "nodes", "remove", "resources", "status"]
+
+ADMIN_DEFAULT = "http://127.0.0.1:8001"
+
+
+def status(arguments: argparse.Namespace) -> Exit:
+    seen = _client(arguments).status()
+    if arguments.json:
+        _print_json(seen)
+        return Exit.OK
+    majority = "a majority answers" if seen["has_majority"] else "NO MAJORITY ANSWERS"
+    counts = seen["resources"]
+    print(f"cluster    {seen['cluster']}, seen by {seen['node']}: {majority}")
+    print(f"leader     {seen['leader'] or 'none'} in term {seen['term']}, {seen['applied']} entries applied")
+    print(f"resources  {counts['total']}: {counts['held']} held, {counts['unheld']} unheld, {counts['moving']} moving")
+    lease = seen["lease"]
+    print(
+        f"lease      {'valid' if lease['valid'] else 'NOT VALID: it holds nothing'}, incarnation {lease['incarnation']}"
+    )
+    if problem := seen.get("problem"):
+        print(f"problem    {problem}")
+    print()
+    _print_nodes(seen["nodes"])
+    return Exit.OK
+
+
+def nodes(arguments: argparse.Namespace) -> Exit:
+    seen = _client(arguments).nodes()
+    if arguments.json:
+        _print_json(seen)
+    else:
+        _print_nodes(seen)
+    return Exit.OK
+
+
+def resources(arguments: argparse.Namespace) -> Exit:
+    seen = _client(arguments).resources()
+    if arguments.json:
+        _print_json(seen)
+    else:
+        columns = ("id", "kind", "state", "holder", "token")
+        print_table(columns, [[row[column] for column in columns] for row in seen])
+    return Exit.OK
+
+
+def add(arguments: argparse.Namespace) -> Exit:
+    from pydrm.cli.definitions import read_definitions
+
+    client = _client(arguments)
+    _print_count(arguments, "added", client.add(read_definitions(arguments.file)))
+    return Exit.OK
+
+
+def remove(arguments: argparse.Namespace) -> Exit:
+    _print_count(arguments, "removed", _client(arguments).remove(arguments.ids))
+    return Exit.OK
+
+
+def _client(arguments: argparse.Namespace) -> Client:
+    url = arguments.admin or os.environ.get("PYDRM_ADMIN") or ADMIN_DEFAULT
+    return Client(url, timeout=arguments.timeout)
+
+
+def _print_nodes(seen: list[dict[str, Any]]) -> None:
+    columns = ("node", "state", "incarnation", "held")
+    print_table(columns, [[row[column] for column in columns] for row in seen])
+
+
+def _print_count(arguments: argparse.Namespace, verb: str, count: int) -> None:
+    if arguments.json:
+        _print_json({verb: count})
+    else:
+        print(f"{verb} {count} resource{'' if count == 1 else 's'}")
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

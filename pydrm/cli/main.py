@@ -1,0 +1,109 @@
+"""`pydrm`: reads the arguments, hands them to the command, turns what it raises into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from pydrm.cli.exits import Exit, Failed
+
+__all__ = ["main"]
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser(with_demo="demo" in argv).parse_args(argv)
+    try:
+        code = _run_command(arguments)
+        sys.stdout.flush()
+        return code
+    except Failed as failure:
+        print(f"pydrm {arguments.command}: {failure}", file=sys.stderr)
+        return failure.exit
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our stdout has seen enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILURE
+
+
+def _run_command(arguments: argparse.Namespace) -> int:
+    # Each imports what it needs and no more: `pydrm status` must not load a Raft engine first.
+    match arguments.command:
+        case "run":
+            from pydrm.cli.node import run
+
+            return run(arguments)
+        case "demo":
+            from pydrm.cli import demo
+
+            return demo.run(arguments)
+        case command:
+            from pydrm.cli import ask
+
+            commands = {
+                "status": ask.status,
+                "resources": ask.resources,
+                "nodes": ask.nodes,
+                "add": ask.add,
+                "remove": ask.remove,
+            }
+            return commands[command](arguments)
+
+
+def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pydrm",
+        description="Distributed real-time resources, each held by exactly one node.",
+        epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 node unreachable, 4 no majority, "
+        "5 not found or conflict, 6 timeout, 7 configuration or data invalid.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="run a node until SIGTERM or SIGINT, then hand over and exit"))
+    _add_asking(commands.add_parser("status", help="how a node sees its cluster"))
+    _add_asking(commands.add_parser("resources", help="every resource: its state, holder and token"))
+    _add_asking(commands.add_parser("nodes", help="every node: its state and how much it holds"))
+    add = commands.add_parser("add", help="put resources under management, or replace their definitions")
+    add.add_argument("file", metavar="FILE", help="JSON or JSON lines; - reads stdin")
+    _add_asking(add)
+    remove = commands.add_parser("remove", help="take resources out of management")
+    remove.add_argument("ids", metavar="ID", nargs="+")
+    _add_asking(remove)
+    demo = commands.add_parser("demo", help="three nodes on this machine, killed and watched from outside")
+    if with_demo:
+        from pydrm.cli.demo import add_arguments
+
+        add_arguments(demo)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Run a node. What is given here wins over PYDRM_* in the environment, and that over the file."
+    parser.add_argument("config", metavar="CONFIG.toml", nargs="?", help="may be left out if the environment says all")
+    parser.add_argument(
+        "--app", metavar="MODULE:ATTR", help="a function that is given the ResourceManager before it starts"
+    )
+    parser.add_argument("--node", metavar="NAME", help="this node's name")
+    parser.add_argument("--bind", metavar="HOST:PORT", help="where peers are listened for")
+    parser.add_argument("--admin", metavar="HOST:PORT", help="where the admin API listens")
+    parser.add_argument("--data-dir", metavar="DIR", help="where this node keeps its log")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
+    parser.add_argument("--log-json", action="store_true", help="log JSON, one object a line")
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--admin", metavar="URL", help="of a node (default: PYDRM_ADMIN, or http://127.0.0.1:8001)")
+    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=10.0, help="default: 10")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 600:
+        raise argparse.ArgumentTypeError("must be above 0 and up to 600")
+    return seconds

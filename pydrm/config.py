@@ -1,0 +1,279 @@
+"""
+`Config`: what a node must know before it starts, checked field by field.
+
+Each value is taken from the first of four places that names it: arguments, `PYDRM_*` in the
+environment, the TOML file, the default. A name that none of them should hold is refused, and so is
+a value that cannot work, by an error that says which field it is. Nothing here opens a socket or
+touches the data directory: an address in use is found when the node starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, cast
+
+import attrs
+
+from pydrm.address import checked_address, is_loopback, is_wildcard
+from pydrm.core.resource import Resource
+from pydrm.errors import ConfigurationError, InvalidResource
+
+__all__ = ["Config"]
+
+logger = logging.getLogger(__name__)
+
+LEASE_TTL_RANGE = (0.5, 600.0)
+DRAIN_TIMEOUT_RANGE = (0.0, 3600.0)
+STALL_TIMEOUT_RANGE = (0.1, 3600.0)
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@attrs.frozen
+class Config:
+    """
+    Made by `load`, which checks; the names are those of the file.
+
+    Attributes:
+        cluster, node: Names; letters, digits, ".", "_" and "-", up to 64 of them.
+        bind: host:port where peers are listened for.
+        advertise: host:port where peers reach this node.
+        admin: host:port of the admin API, or None for none.
+        data_dir: Relative to the working directory; None keeps a cluster of one in memory.
+        lease_ttl, drain_timeout, stall_timeout: Seconds.
+        on_unfenced: What to do about a handle that outlives the lease: "exit" the process, or trust the "token".
+        peers: Every voter's address by name, this node's `advertise` among them; empty for a cluster of one.
+        resources: Added if absent once the node has joined.
+    """
+
+    cluster: str
+    node: str
+    bind: str
+    advertise: str
+    admin: str | None = None
+    data_dir: Path | None = None
+    lease_ttl: float = 2.0
+    drain_timeout: float = 20.0
+    stall_timeout: float = 5.0
+    on_unfenced: Literal["exit", "token"] = "exit"
+    peers: Mapping[str, str] = MappingProxyType({})
+    resources: tuple[Resource, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path | str | None = None, environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
+        """
+        Gather and check; an argument that is None counts as not given.
+
+        Raises:
+            ConfigurationError: `.field` names what to mend; InvalidResource if it is one of `resources`.
+        """
+        given = {name: value for name, value in arguments.items() if value is not None}
+        _refuse_unknown(given, _NAMES, "")
+        said = (_from_file(Path(path)) if path is not None else {}) | _from_environment(environ or {}) | given
+        config = _checked(said)
+        _warn_of_open_doors(config)
+        return config
+
+
+_NAMES = tuple(field.name for field in attrs.fields(Config))
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", field=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"is not valid TOML: {error}", field=str(path)) from error
+    _refuse_unknown(content, ("pydrm",), "")
+    table = content.get("pydrm")
+    if not isinstance(table, dict):
+        raise ConfigurationError("must be a table, [pydrm]", field="pydrm")
+    _refuse_unknown(table, _NAMES, "")
+    return table
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """
+    What `PYDRM_*` says; an empty value counts as not given.
+
+    Unlike a file, the environment is not ours alone (Kubernetes puts PYDRM_SERVICE_HOST there for a
+    service called pydrm), so only a name that looks like a misspelt one of ours is refused.
+    """
+    names = [name for name in _NAMES if name != "resources"]
+    said: dict[str, Any] = {}
+    for variable, value in environ.items():
+        if not variable.startswith("PYDRM_") or not value:
+            continue
+        name = variable.removeprefix("PYDRM_").lower()
+        if name in names:
+            said[name] = value
+        elif close := difflib.get_close_matches(name, names, n=1, cutoff=0.75):
+            raise ConfigurationError(f"is unknown; did you mean PYDRM_{close[0].upper()}?", field=variable)
+    # Client commands read the same variable as the URL of a node to talk to; that is not an address to listen at.
+    if "://" in said.get("admin", ""):
+        del said["admin"]
+    if "peers" in said:
+        said["peers"] = _peers_from_text(said["peers"])
+    return said
+
+
+def _peers_from_text(text: str) -> dict[str, str]:
+    peers: dict[str, str] = {}
+    for part in text.split(","):
+        name, separator, address = part.strip().partition("=")
+        if not separator or name in peers:
+            raise ConfigurationError(
+                f"must be name=host:port,name=host:port with no name twice, not {text!r}", field="peers"
+            )
+        peers[name] = address
+    return peers
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], prefix: str) -> None:
+    known = list(known)
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise ConfigurationError(f"is unknown; {hint}", field=prefix + name)
+
+
+def _checked(said: Mapping[str, Any]) -> Config:
+    cluster = _name(said, "cluster")
+    node = _name(said, "node")
+    listed = _peers(said.get("peers", {}))
+    alone = not listed.keys() - {node}
+    bind = _bind(said, alone)
+    advertise = _advertise(said, bind, listed.get(node), alone)
+    peers = listed | {node: advertise} if listed else {}
+    _refuse_shared_addresses(peers)
+    admin = checked_address(said["admin"], "admin", port_0=True, wildcard=True) if "admin" in said else None
+    if admin == bind:
+        raise ConfigurationError("must differ from bind", field="admin")
+    data_dir = _data_dir(said)
+    if data_dir is None and not alone:
+        raise ConfigurationError("is required with peers: a voter must remember how it voted", field="data_dir")
+    return Config(
+        cluster=cluster,
+        node=node,
+        bind=bind,
+        advertise=advertise,
+        admin=admin,
+        data_dir=data_dir,
+        lease_ttl=_seconds(said, "lease_ttl", 2.0, LEASE_TTL_RANGE),
+        drain_timeout=_seconds(said, "drain_timeout", 20.0, DRAIN_TIMEOUT_RANGE),
+        stall_timeout=_seconds(said, "stall_timeout", 5.0, STALL_TIMEOUT_RANGE),
+        on_unfenced=_on_unfenced(said),
+        peers=MappingProxyType(peers),
+        resources=_resources(said.get("resources", ())),
+    )
+
+
+def _name(said: Mapping[str, Any], field: str) -> str:
+    if field not in said:
+        raise ConfigurationError("is missing", field=field)
+    return _checked_name(said[field], field)
+
+
+def _checked_name(value: object, field: str) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ConfigurationError(f"must be 1 to 64 letters, digits, '.', '_' or '-', not {value!r}", field=field)
+    return value
+
+
+def _peers(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f'must be a table of name = "host:port", not {value!r}', field="peers")
+    return {
+        _checked_name(name, f"peers.{name}"): checked_address(address, f"peers.{name}")
+        for name, address in value.items()
+    }
+
+
+def _bind(said: Mapping[str, Any], alone: bool) -> str:
+    # Nobody connects to a cluster of one, so any free port will do for it.
+    if "bind" not in said and alone:
+        return "127.0.0.1:0"
+    if "bind" not in said:
+        raise ConfigurationError("is required with peers", field="bind")
+    return checked_address(said["bind"], "bind", port_0=alone, wildcard=True)
+
+
+def _advertise(said: Mapping[str, Any], bind: str, listed: str | None, alone: bool) -> str:
+    if "advertise" in said:
+        return checked_address(said["advertise"], "advertise")
+    if alone or not is_wildcard(bind):
+        return bind
+    if listed is None:
+        raise ConfigurationError(f"is required, since nobody can connect to {bind}", field="advertise")
+    return listed
+
+
+def _refuse_shared_addresses(peers: Mapping[str, str]) -> None:
+    owners: dict[str, str] = {}
+    for name, address in peers.items():
+        other = owners.setdefault(address, name)
+        if other != name:
+            raise ConfigurationError(f"{address} is the address of {other!r} already", field=f"peers.{name}")
+
+
+def _data_dir(said: Mapping[str, Any]) -> Path | None:
+    value = said.get("data_dir")
+    if value is None:
+        return None
+    if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
+        raise ConfigurationError(f"must be the path of a directory, not {value!r}", field="data_dir")
+    return Path(value)
+
+
+def _seconds(said: Mapping[str, Any], field: str, default: float, allowed: tuple[float, float]) -> float:
+    value = said.get(field, default)
+    try:
+        # TOML and Python may give a number, the environment a text; true is a slip, not one second.
+        seconds = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if not allowed[0] <= seconds <= allowed[1]:
+        raise ConfigurationError(f"must be from {allowed[0]:g} to {allowed[1]:g} seconds, not {value!r}", field=field)
+    return seconds
+
+
+def _on_unfenced(said: Mapping[str, Any]) -> Literal["exit", "token"]:
+    value = said.get("on_unfenced", "exit")
+    if value not in ("exit", "token"):
+        raise ConfigurationError(f"must be 'exit' or 'token', not {value!r}", field="on_unfenced")
+    return cast(Literal["exit", "token"], value)
+
+
+def _resources(value: object) -> tuple[Resource, ...]:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise ConfigurationError("must be a list of tables, [[pydrm.resources]]", field="resources")
+    resources = tuple(item if isinstance(item, Resource) else Resource.from_dict(item) for item in value)
+    seen: set[str] = set()
+    for resource in resources:
+        if resource.id in seen:
+            raise InvalidResource("is there twice", resource=resource.id, field="id")
+        seen.add(resource.id)
+    return resources
+
+
+def _warn_of_open_doors(config: Config) -> None:
+    if config.peers and not is_loopback(config.bind):
+        logger.warning(
+            "peers are trusted by name and spoken to without encryption: keep %s inside a network you trust",
+            config.bind,
+            extra={"node": config.node},
+        )
+    if config.admin is not None and not is_loopback(config.admin):
+        logger.warning(
+            "the admin API asks for no password: whoever reaches %s can add and remove resources",
+            config.admin,
+            extra={"node": config.node},
+        )

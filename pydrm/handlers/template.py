@@ -1,0 +1,77 @@
+"""
+Templates in definitions: `{name}` stands for a value of the assignment or of the resource.
+
+`{id}`, `{node}` and `{token}` come from the assignment, and any field that holds a string, a number or a boolean from
+the resource. `{{` and `}}` are braces. Nothing else of `str.format` is understood: no attributes, no
+indexes, no format specifications, because a definition is data that may come from anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from string import Formatter
+
+from pydrm.core.resource import Json, Resource
+
+__all__ = ["TemplateError", "render", "render_json", "values_of"]
+
+_formatter = Formatter()
+
+
+class TemplateError(ValueError):
+    """A template that cannot be filled in; the message says why."""
+
+
+def values_of(resource: Resource, *, node: str, token: int) -> dict[str, str]:
+    """What templates of *resource* may use. A name that means two things is left out, so using it is an error."""
+    own: dict[str, Json] = {"kind": resource.kind, "weight": resource.weight, **resource.fields}
+    values = {name: _text(value) for name, value in own.items() if isinstance(value, (str, int, float))}
+    values["id"] = resource.id
+    for name, value in {"node": node, "token": str(token)}.items():
+        if name in resource.fields:
+            del values[name]
+        else:
+            values[name] = value
+    return values
+
+
+def render(template: str, values: Mapping[str, str]) -> str:
+    """
+    Raises:
+        TemplateError: A name is unknown, or the braces do not match.
+    """
+    if "{" not in template and "}" not in template:
+        return template
+    try:
+        parts = list(_formatter.parse(template))
+    except ValueError as error:
+        raise TemplateError(f"{error}; write {{{{ or }}}} for a brace") from None
+    return "".join(literal + _value(name, form, conversion, values) for literal, name, form, conversion in parts)
+
+
+def render_json(template: Json, values: Mapping[str, str]) -> Json:
+    """*template* with every string value inside filled in; names of members stay as they are."""
+    if isinstance(template, str):
+        return render(template, values)
+    if isinstance(template, list):
+        return [render_json(item, values) for item in template]
+    if isinstance(template, dict):
+        return {name: render_json(item, values) for name, item in template.items()}
+    return template
+
+
+def _value(name: str | None, form: str | None, conversion: str | None, values: Mapping[str, str]) -> str:
+    if name is None:
+        return ""
+    if form or conversion:
+        raise TemplateError(f"{{{name}}} must be a plain name, without format or conversion; write {{{{ for a brace")
+    if name not in values:
+        known = ", ".join(sorted(values))
+        raise TemplateError(f"{{{name}}} is not known here (known: {known}); write {{{{ for a brace")
+    return values[name]
+
+
+def _text(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

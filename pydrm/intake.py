@@ -1,0 +1,91 @@
+"""
+`Intake`: what is given to `add`, checked whole before any of it is sent, and cut into parts that fit a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
+
+from pydrm.agent.kind import Kinds
+from pydrm.core.records import Definition
+from pydrm.core.resource import Resource
+from pydrm.engine import definition_of
+from pydrm.errors import InvalidResource
+
+__all__ = ["PART_DEFINITIONS_MAX", "Intake", "flatten", "parts"]
+
+# One command is one part of one entry of the log, and small enough to apply without holding anything else up.
+PART_DEFINITIONS_MAX = 500
+PART_BYTES_MAX = 256 * 1024
+
+# What a definition takes in a command besides its id, kind and fields: the names of its members, and some spare.
+DEFINITION_OVERHEAD_BYTES = 64
+
+
+class Intake:
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+
+    def validate(self, resource: Resource) -> None:
+        """
+        Raises:
+            InvalidResource: It is none, its kind has no handler on this node, or the kind refuses its fields.
+        """
+        if not isinstance(resource, Resource):
+            raise InvalidResource(f"must be a Resource, not {resource!r}", resource=repr(resource)[:40], field="id")
+        kind = self._kinds.get(resource.kind)
+        if kind is None:
+            message = f"no handler is registered for {resource.kind!r} (registered: {', '.join(self._kinds)})"
+            raise InvalidResource(message, resource=resource.id, field="kind")
+        kind.validate(resource)
+
+    async def definitions(self, resources: Iterable[Resource]) -> list[Definition]:
+        """
+        All of *resources* as the cluster keeps them.
+
+        Raises:
+            InvalidResource: For the first that it cannot keep.
+        """
+        made: dict[str, Definition] = {}
+        for number, resource in enumerate(resources, 1):
+            self.validate(resource)
+            if resource.id in made:
+                raise InvalidResource("is given twice in one call", resource=resource.id, field="id")
+            made[resource.id] = definition_of(resource)
+            # Ten thousand take tenths of a second, in which messages for other resources arrive.
+            if number % PART_DEFINITIONS_MAX == 0:
+                await asyncio.sleep(0)
+        return list(made.values())
+
+
+def flatten(resources: Iterable[Resource | Iterable[Resource]]) -> list[Resource]:
+    flat: list[Resource] = []
+    for item in resources:
+        # A string is iterable too, and would be taken apart into characters; what is no Resource is named later.
+        if isinstance(item, (Resource, str, Mapping)) or not isinstance(item, Iterable):
+            flat.append(cast(Resource, item))
+        else:
+            flat.extend(item)
+    return flat
+
+
+def parts(definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]:
+    """*definitions*, in order, in as few parts as fit into commands."""
+    part: list[Definition] = []
+    part_bytes = 0
+    for definition in definitions:
+        size = _bytes_of(definition)
+        if part and (len(part) == PART_DEFINITIONS_MAX or part_bytes + size > PART_BYTES_MAX):
+            yield tuple(part)
+            part, part_bytes = [], 0
+        part.append(definition)
+        part_bytes += size
+    if part:
+        yield tuple(part)
+
+
+def _bytes_of(definition: Definition) -> int:
+    named = len(definition.id.encode()) + len(definition.kind.encode())
+    return len(definition.fields) + named + DEFINITION_OVERHEAD_BYTES

@@ -1,0 +1,377 @@
+"""
+`ResourceManager`: what an app holds; its face to the cluster.
+
+Each manager is a node of its own: several in one process share no state, not even their handlers. All methods
+are for the loop that `start` ran on; the plain ones read what this node knows and wait for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as chance
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+from pydrm.agent.kind import Kinds
+from pydrm.clock import Clock, Random, SystemClock
+from pydrm.config import Config
+from pydrm.core.commands import AddResources, Command, Done, ForceRelease, Reason, Refused, RemoveResources
+from pydrm.core.records import Definition, NodeState, Phase
+from pydrm.core.resource import Resource
+from pydrm.engine import resource_of
+from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavailable
+from pydrm.handlers.callbacks import Callback, Callbacks
+from pydrm.handlers.custom import kind_of
+from pydrm.handlers.websocket import Websocket
+from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
+from pydrm.node import Node
+from pydrm.view import AssignmentView, assignment_views, node_rows, resource_counts, resource_rows
+
+__all__ = ["ResourceManager"]
+
+# So that the first of several nodes that start together does not load everything, only to give most of it away.
+COMPANY_TIMEOUT_S = 1.0
+POLL_S = 0.02
+
+C = TypeVar("C", bound=Callback)
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+class ResourceManager:
+    """
+    One node of a cluster that keeps resources, each held by exactly one of its nodes.
+
+    Args:
+        cluster, node: Names: of the cluster, and of this node in it. A node is its name; its address may change.
+        bind: host:port to listen on for peers; may be left out in a cluster of one.
+        peers: Each voter's host:port by name, with or without this node; none makes a cluster of one.
+        data_dir: Where this node keeps what it has promised; required with peers. Never share or copy it.
+        advertise: Where peers reach this node, if that is not *bind*.
+        lease_ttl: Seconds; equal on all nodes. A killed node's resources are held again that much later.
+        drain_timeout: Seconds that handing over may take on exit; it ends at once when nobody can take over.
+        close_timeout: Seconds that a handler may take to close politely before it is cut off.
+        stall_timeout: Seconds after which an app whose event loop does not answer gives up its lease.
+        on_unfenced: What to do about a handler that goes on after the lease is over and cannot be cut: "exit" ends
+            the process. "token" lets it go on, and "one holder" then rests on the third party's refusing old tokens.
+        resources: Added on start if absent.
+        clock, random: For simulations.
+
+    Raises:
+        ConfigurationError: A setting cannot be used; it is named.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        node: str,
+        bind: str | None = None,
+        peers: Mapping[str, str] | None = None,
+        data_dir: Any = None,
+        advertise: str | None = None,
+        lease_ttl: float | None = None,
+        drain_timeout: float | None = None,
+        close_timeout: float = 2.0,
+        stall_timeout: float | None = None,
+        on_unfenced: Literal["exit", "token"] | None = None,
+        resources: Iterable[Resource] = (),
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        config = Config.load(
+            cluster=cluster,
+            node=node,
+            bind=bind,
+            peers=peers,
+            data_dir=data_dir,
+            advertise=advertise,
+            lease_ttl=lease_ttl,
+            drain_timeout=drain_timeout,
+            stall_timeout=stall_timeout,
+            on_unfenced=on_unfenced,
+            resources=tuple(resources),
+        )
+        self._prepare(config, close_timeout, clock or SystemClock(), random or chance.Random())
+
+    @classmethod
+    def from_config(cls, config: Config, *, close_timeout: float = 2.0) -> Self:
+        """A manager of what *config* says, which was checked when it was loaded."""
+        self = cls.__new__(cls)
+        self._prepare(config, close_timeout, SystemClock(), chance.Random())
+        return self
+
+    def _prepare(self, config: Config, close_timeout: float, clock: Clock, random: Random) -> None:
+        if isinstance(close_timeout, bool) or not isinstance(close_timeout, (int, float)) or not close_timeout > 0:
+            raise ConfigurationError(
+                f"must be a number of seconds above 0, not {close_timeout!r}", field="close_timeout"
+            )
+        self._config = config
+        self._close_timeout_s = float(close_timeout)
+        self._clock = clock
+        self._random = random
+        self._callbacks = Callbacks()
+        self._kinds = Kinds()
+        self._kinds.register("websocket", Websocket(self._callbacks))
+        self._intake = Intake(self._kinds)
+        self._node: Node | None = None
+        self._life: asyncio.Task[None] | None = None
+
+    # --- handlers ----------------------------------------------------------------------------------------------------
+
+    def on_message(self, name: str) -> Callable[[C], C]:
+        """
+        Decorate the async function that gets the messages of resources whose `on_message` is *name*.
+
+        Register it on each node, before `start`: a definition holds the name only.
+        """
+
+        def register(callback: C) -> C:
+            self._callbacks.register(name, callback)
+            return callback
+
+        return register
+
+    @overload
+    def handler(self, kind: str) -> Callable[[H], H]: ...
+    @overload
+    def handler(self, kind: str, handler: object) -> object: ...
+    def handler(self, kind: str, handler: object = None) -> object:
+        """
+        Give resources of *kind* a handler of one's own: `pydrm.handlers.custom` says what it can be.
+
+        As a decorator, `@drm.handler("mqtt")`, or called with the function, class or object itself.
+
+        Raises:
+            ConfigurationError: It cannot be one, or the kind has one already.
+        """
+        if handler is None:
+            return lambda decorated: self.handler(kind, decorated)
+        self._kinds.register(kind, kind_of(kind, handler, clock=self._clock, random=self._random))
+        return handler
+
+    # --- its life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """
+        Return once this node has joined; it waits for as long as that takes. Idempotent.
+
+        Raises:
+            ConfigurationError: An address, the data directory, or one of the configured resources cannot be used, or
+                the cluster has other settings.
+            Superseded: Another process runs under this node's name.
+            Unavailable: `stop` came first.
+        """
+        if self._node is None or self._life is None or self._life.done():
+            for resource in self._config.resources:
+                self._intake.validate(resource)
+            self._node = Node(
+                self._config,
+                self._kinds,
+                close_timeout_s=self._close_timeout_s,
+                clock=self._clock,
+                random=self._random,
+            )
+            self._life = asyncio.create_task(self._node.live(), name=f"pydrm {self._config.node}")
+            # `wait_closed` raises what it ended with; whoever does not ask has the log.
+            self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
+        node = self._node
+        await node.until_joined()
+        await self._add_configured(node)
+
+    async def stop(self) -> None:
+        """Hand over what this node holds, resign its lease and stop; it keeps its vote. Idempotent."""
+        if self._node is not None and self._life is not None:
+            self._node.stop()
+            await asyncio.wait({self._life})
+
+    async def wait_closed(self) -> None:
+        """
+        Return when this node has stopped.
+
+        Raises:
+            DrmError: It had to stop by itself; this is why.
+        """
+        if self._life is not None:
+            await asyncio.shield(self._life)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    async def add(self, *resources: Resource | Iterable[Resource], timeout: float = 10) -> list[AssignmentView]:
+        """
+        Put *resources* under management; return who holds each.
+
+        Returns when a majority has it on disk, not when the holder has opened it. Safe to repeat: the same definition
+        again changes nothing, another definition under the same id replaces it. All are checked before anything
+        is sent; more than some hundred go in parts, each of which is added whole or not at all.
+
+        Raises:
+            InvalidResource: A definition does not fit its kind; nothing was added.
+            Unavailable: No majority answered within *timeout* seconds. It may still be added; repeat it.
+        """
+        flat = flatten(resources)
+        definitions = await self._intake.definitions(flat)
+        await self._add(definitions, timeout=timeout, if_absent=False)
+        return assignment_views(self._running().engine.state, ((resource.id, 0) for resource in flat))
+
+    async def remove(self, *ids: str, timeout: float = 10) -> list[str]:
+        """
+        Take resources out of management; return the ids that were there.
+
+        A resource is gone for `get` when this returns; its holder may still be closing it. Safe to repeat.
+
+        Raises:
+            Unavailable: No majority answered within *timeout* seconds. It may still be removed; repeat it.
+        """
+        missing: set[str] = set()
+        deadline = self._clock.now() + timeout
+        for start in range(0, len(ids), PART_DEFINITIONS_MAX):
+            part = ids[start : start + PART_DEFINITIONS_MAX]
+            done = await self._propose(RemoveResources(part), deadline - self._clock.now())
+            missing.update(done.missing)
+        return [id for id in dict.fromkeys(ids) if id not in missing]
+
+    allocate = add
+    deallocate = remove
+
+    async def force_release(self, id: str, *, reason: str, timeout: float = 10) -> None:
+        """
+        Take a resource from a holder that does not let go of it, such as one that is "stuck".
+
+        This gives up "one holder": if the old one still has it open, it is held twice until then. *reason* is kept.
+
+        Raises:
+            ClusterRefused: There is no such resource, or nobody holds it (reasons "not-found", "stale").
+            Unavailable: No majority answered within *timeout* seconds.
+        """
+        assignment = self._running().engine.state.assignments.get((id, 0))
+        token = assignment.holder.token if assignment is not None and assignment.holder is not None else 0
+        await self._propose(ForceRelease(id, 0, token, reason), timeout)
+
+    # --- readings ----------------------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> Resource | None:
+        """The definition under management, as this node knows it; None if there is none, or it is being removed."""
+        if self._node is None:
+            return None
+        state = self._node.engine.state
+        record, assignment = state.records.get(id), state.assignments.get((id, 0))
+        if record is None:
+            return None
+        if record.following is not None:
+            return resource_of(record.following)
+        removed = assignment is not None and assignment.phase is Phase.REMOVING
+        return None if removed else resource_of(record.definition)
+
+    def assignments(self) -> list[AssignmentView]:
+        """Who holds what, as this node knows it."""
+        return assignment_views(self._node.engine.state) if self._node is not None else []
+
+    def holds(self, id: str) -> bool:
+        """Whether this node holds the resource under a lease that is valid at this instant, open or not yet."""
+        return self._node is not None and self._node.agent.holds(id)
+
+    def resources(self) -> list[dict[str, Any]]:
+        """{id, kind, state, holder, token} of each resource, as this node knows it; by id."""
+        return list(resource_rows(self._node.engine.state)) if self._node is not None else []
+
+    def status(self) -> dict[str, Any]:
+        """How this node sees its cluster, as JSON values."""
+        if self._node is None:
+            return {"node": self._config.node, "cluster": self._config.cluster, **_NOT_RUNNING}
+        node, state = self._node, self._node.engine.state
+        engine = node.engine.status()
+        return {
+            "node": self._config.node,
+            "cluster": self._config.cluster,
+            "leader": engine.leader,
+            "term": engine.term,
+            "applied": engine.applied,
+            "has_majority": engine.has_majority,
+            "nodes": node_rows(state, self._config.peers or [self._config.node]),
+            "resources": resource_counts(state),
+            "digest": f"{state.digest:032x}",
+            "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
+            "problem": "" if node.agent.incarnation else node.waits_for,
+        }
+
+    # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _running(self) -> Node:
+        if self._node is None or self._life is None or self._life.done():
+            raise Unavailable("this manager does not run; start it first")
+        return self._node
+
+    async def _add(self, definitions: list[Definition], *, timeout: float, if_absent: bool) -> None:
+        deadline = self._clock.now() + timeout
+        for part in parts(definitions):
+            await self._propose(AddResources(part, if_absent), deadline - self._clock.now())
+
+    async def _add_configured(self, node: Node) -> None:
+        state = node.engine.state
+        absent = [resource for resource in self._config.resources if resource.id not in state.records]
+        if not absent:
+            return
+        await self._wait_for_company(node)
+        definitions = await self._intake.definitions(absent)
+        while True:
+            try:
+                await self._add(definitions, timeout=10, if_absent=True)
+                return
+            except Unavailable:
+                # The node has joined, so a majority was there and will be again; `stop` ends the waiting.
+                self._running()
+
+    async def _wait_for_company(self, node: Node) -> None:
+        deadline = self._clock.now() + COMPANY_TIMEOUT_S
+        while self._clock.now() < deadline:
+            nodes = [node.engine.state.nodes.get(name) for name in self._config.peers]
+            if all(other is not None and other.state is NodeState.ALIVE for other in nodes):
+                return
+            await self._clock.sleep(POLL_S)
+
+    async def _propose(self, command: Command, timeout: float) -> Done:
+        answer = await self._running().engine.propose(command, timeout=max(timeout, 0.0))
+        if isinstance(answer, Refused):
+            raise _error_of(answer)
+        return answer
+
+
+_NOT_RUNNING: dict[str, Any] = {
+    "leader": None,
+    "term": 0,
+    "applied": 0,
+    "has_majority": False,
+    "nodes": [],
+    "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0},
+    "digest": f"{0:032x}",
+    "lease": {"valid": False, "incarnation": 0},
+    "problem": "it does not run",
+}
+
+
+def _error_of(refused: Refused) -> Exception:
+    message = f"the cluster refused: {refused.detail or refused.reason.value}"
+    match refused.reason:
+        case Reason.SUPERSEDED:
+            return Superseded(message, reason=refused.reason.value)
+        case Reason.EXPIRED | Reason.FORGOTTEN:
+            # The node lost its lease meanwhile. An earlier try of the same request may have been applied.
+            return Unavailable(
+                "this node lost its lease meanwhile; whether the request took effect is unknown: repeat it"
+            )
+        case reason:
+            return ClusterRefused(message, reason=reason.value)

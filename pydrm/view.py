@@ -1,0 +1,103 @@
+"""
+What readers see of the state: plain values, made when they are asked for.
+
+Each table is copied as a whole, which is safe from any thread; two tables may be of neighbouring instants.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import attrs
+
+from pydrm.core.records import Assignment, AssignmentKey, Condition, Phase
+from pydrm.core.resource import Json
+from pydrm.core.state import State
+
+__all__ = ["AssignmentView", "assignment_views", "node_rows", "resource_counts", "resource_rows"]
+
+
+@attrs.frozen
+class AssignmentView:
+    """
+    Who holds a resource.
+
+    Attributes:
+        slot: 0, unless a resource has several holders.
+        state: "waiting", "opening", "open", "retrying", "failed", "stuck", "releasing" or "removing".
+        holder: A node's name; None while it waits for one.
+        token: The holder's fencing token.
+    """
+
+    resource: str
+    slot: int
+    state: str
+    holder: str | None
+    token: int | None
+
+
+def assignment_views(state: State, keys: Iterable[AssignmentKey] | None = None) -> list[AssignmentView]:
+    """All assignments, or those of *keys* that there are, in their order."""
+    if keys is None:
+        return [_view(assignment) for assignment in list(state.assignments.values())]
+    found = [state.assignments.get(key) for key in keys]
+    return [_view(assignment) for assignment in found if assignment is not None]
+
+
+def resource_rows(state: State) -> list[dict[str, Json]]:
+    """{id, kind, state, holder, token} of each resource, by id."""
+    views = {view.resource: view for view in assignment_views(state)}
+    rows: list[dict[str, Json]] = []
+    for id, record in sorted(dict(state.records).items()):
+        view = views.get(id) or AssignmentView(id, 0, Phase.WAITING.value, None, None)
+        rows.append(
+            {
+                "id": id,
+                "kind": record.definition.kind,
+                "state": view.state,
+                "holder": view.holder,
+                "token": view.token,
+            }
+        )
+    return rows
+
+
+def resource_counts(state: State) -> dict[str, Json]:
+    """Every resource is either held, unheld (it waits for a holder) or moving (on its way from one, or out)."""
+    phases = Counter(assignment.phase for assignment in list(state.assignments.values()))
+    held, unheld = phases[Phase.HELD], phases[Phase.WAITING]
+    total = phases.total()
+    return {"total": total, "held": held, "unheld": unheld, "moving": total - held - unheld}
+
+
+def node_rows(state: State, voters: Iterable[str]) -> list[dict[str, Json]]:
+    """{node, state, incarnation, held} of each node, by name; one of *voters* that never joined is "absent"."""
+    held = Counter(
+        (assignment.holder.node, assignment.holder.incarnation)
+        for assignment in list(state.assignments.values())
+        if assignment.holder is not None
+    )
+    nodes = dict(state.nodes)
+    rows: list[dict[str, Json]] = []
+    for name in sorted({*nodes, *voters}):
+        node = nodes.get(name)
+        rows.append(
+            {
+                "node": name,
+                "state": node.state.value if node else "absent",
+                "incarnation": node.incarnation if node else 0,
+                "held": held[name, node.incarnation] if node else 0,
+            }
+        )
+    return rows
+
+
+def _view(assignment: Assignment) -> AssignmentView:
+    holder = assignment.holder
+    if holder is None:
+        return AssignmentView(assignment.resource, assignment.slot, Phase.WAITING.value, None, None)
+    shown = assignment.phase.value
+    if assignment.phase in (Phase.HELD, Phase.OPENING) or holder.condition is Condition.STUCK:
+        shown = holder.condition.value
+    return AssignmentView(assignment.resource, assignment.slot, shown, holder.node, holder.token)

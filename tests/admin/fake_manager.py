@@ -1,0 +1,56 @@
+"""`FakeManager`: what the admin API asks of a node, answered from memory; it can be told to fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydrm.core.resource import Resource
+from pydrm.errors import DrmError, Unavailable
+
+
+class FakeManager:
+    def __init__(self, *, has_majority: bool = True, failure: Exception | None = None) -> None:
+        self.has_majority = has_majority
+        self.failure = failure
+        self.kept: dict[str, Resource] = {}
+        self.timeouts: list[float] = []
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "node": "a",
+            "cluster": "orders",
+            "leader": "a" if self.has_majority else None,
+            "term": 3,
+            "applied": 17,
+            "has_majority": self.has_majority,
+            "nodes": [{"node": "a", "state": "alive", "incarnation": 1, "held": len(self.kept)}],
+            "resources": {"total": len(self.kept), "held": len(self.kept), "unheld": 0, "moving": 0},
+            "lease": {"valid": self.has_majority, "incarnation": 1},
+        }
+
+    def resources(self) -> list[dict[str, Any]]:
+        return [
+            {"id": kept.id, "kind": kept.kind, "state": "open", "holder": "a", "token": token}
+            for token, kept in enumerate(self.kept.values(), 1)
+        ]
+
+    async def add(self, *resources: Resource, timeout: float) -> None:
+        self._note(timeout)
+        self.kept |= {resource.id: resource for resource in resources}
+
+    async def remove(self, *ids: str, timeout: float) -> list[str]:
+        self._note(timeout)
+        return [name for name in ids if self.kept.pop(name, None) is not None]
+
+    def _note(self, timeout: float) -> None:
+        self.timeouts.append(timeout)
+        if self.failure is not None:
+            raise self.failure
+
+
+def minority(message: str = "no majority answered within 10 s") -> FakeManager:
+    return FakeManager(has_majority=False, failure=Unavailable(message))
+
+
+def failing(error: DrmError) -> FakeManager:
+    return FakeManager(failure=error)

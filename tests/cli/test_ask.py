@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import io
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from pydrm.cli.exits import Exit
+from pydrm.cli.main import main
+from pydrm.core.resource import Resource
+from pydrm.errors import ClusterRefused, DiskFailed, Unavailable
+from tests.admin.fake_manager import FakeManager, failing, minority
+from tests.cli.served import served
+
+R1 = {"id": "r1", "kind": "websocket", "url": "ws://127.0.0.1:9000/"}
+R2 = {"id": "r2", "kind": "websocket", "url": "ws://127.0.0.1:9000/"}
+
+
+def holding(*resources: dict[str, str]) -> FakeManager:
+    manager = FakeManager()
+    manager.kept = {flat["id"]: Resource.from_dict(flat) for flat in resources}
+    return manager
+
+
+@pytest.mark.parametrize("command", ["status", "resources", "nodes"])
+def test_json_is_what_the_node_says_and_nothing_else(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    manager = holding(R1)
+
+    with served(manager) as url:
+        code = main([command, "--json", "--admin", url])
+
+    output = capsys.readouterr()
+    expected = {"status": manager.status(), "resources": manager.resources(), "nodes": manager.status()["nodes"]}
+    assert code == Exit.OK
+    assert json.loads(output.out) == expected[command]
+    assert output.err == ""
+
+
+def test_resources_are_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    with served(holding(R1, R2)) as url:
+        assert main(["resources", "--admin", url]) == Exit.OK
+
+    assert capsys.readouterr().out.splitlines() == [
+        "ID  KIND       STATE  HOLDER  TOKEN",
+        "r1  websocket  open   a       1",
+        "r2  websocket  open   a       2",
+    ]
+
+
+def test_status_for_people_says_loudly_that_there_is_no_majority(capsys: pytest.CaptureFixture[str]) -> None:
+    """Reading is allowed without one: what is read may be old, and the exit code is still 0."""
+    with served(minority()) as url:
+        assert main(["status", "--admin", url]) == Exit.OK
+
+    assert "NO MAJORITY ANSWERS" in capsys.readouterr().out
+
+
+def test_the_environment_names_the_node_and_an_argument_wins_over_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(FakeManager()) as url:
+        monkeypatch.setenv("PYDRM_ADMIN", url.removeprefix("http://"))
+        assert main(["nodes"]) == Exit.OK
+        monkeypatch.setenv("PYDRM_ADMIN", "http://127.0.0.1:1")
+        assert main(["nodes", "--admin", url]) == Exit.OK
+
+
+def test_resources_are_added_from_a_file_and_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager()
+    file = tmp_path / "resources.json"
+    file.write_text(json.dumps([R1, R2]))
+
+    with served(manager) as url:
+        assert main(["add", str(file), "--admin", url, "--timeout", "4"]) == Exit.OK
+        assert manager.kept == {"r1": Resource.from_dict(R1), "r2": Resource.from_dict(R2)}
+        assert main(["remove", "r1", "r2", "--admin", url]) == Exit.OK
+
+    assert manager.kept == {}
+    assert manager.timeouts == [4.0, 10.0]
+    assert capsys.readouterr().out == "added 2 resources\nremoved 2 resources\n"
+
+
+def test_lines_are_read_from_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{json.dumps(R1)}\n\n{json.dumps(R2)}\n".encode())))
+
+    with served(manager) as url:
+        assert main(["add", "-", "--admin", url, "--json"]) == Exit.OK
+
+    assert list(manager.kept) == ["r1", "r2"]
+    assert json.loads(capsys.readouterr().out) == {"added": 2}
+
+
+@pytest.mark.parametrize(
+    ("manager", "code"),
+    [
+        (minority(), Exit.NO_MAJORITY),
+        (failing(Unavailable("gave up")), Exit.TIMEOUT),
+        (failing(ClusterRefused("is being removed", reason="stale")), Exit.CONFLICT),
+        (failing(DiskFailed("I/O error")), Exit.FAILURE),
+    ],
+)
+def test_each_refusal_has_an_exit_code_of_its_own(
+    manager: FakeManager, code: Exit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "r1.json"
+    file.write_text(json.dumps(R1))
+
+    with served(manager) as url:
+        assert main(["add", str(file), "--admin", url]) == code
+
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == f"pydrm add: {manager.failure}\n"
+
+
+def test_removing_what_is_not_there_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
+    with served(holding(R1)) as url:
+        assert main(["remove", "r9", "--admin", url]) == Exit.CONFLICT
+
+    assert "r9" in capsys.readouterr().err
+
+
+def test_a_node_that_is_not_there_is_unreachable(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    assert main(["status", "--admin", f"http://127.0.0.1:{port}"]) == Exit.UNREACHABLE
+    assert f"127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_a_node_that_hangs_is_a_timeout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("pydrm.cli.client._GRACE_S", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+        assert main(["status", "--admin", url, "--timeout", "0.1"]) == Exit.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ('[{"id": "r1"', "resources.json is not valid JSON"),
+        ('{"id": "r1", "kind": "k"}\n{"id": }\n', "resources.json, line 2 is not valid JSON"),
+        ('{"id": "r1", "kind": "k"}\n\n{"id": "r2"}\n', "resources.json, line 3: resource 'r2', field 'kind'"),
+        ('[{"id": "r1", "kind": "k", "weight": -1}]', "resources.json: resource 'r1', field 'weight'"),
+        ('"r1"', "resources.json: resource"),
+    ],
+)
+def test_data_that_cannot_be_used_is_found_before_a_node_is_asked(
+    content: str, where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "resources.json"
+    file.write_text(content)
+
+    assert main(["add", str(file), "--admin", "http://127.0.0.1:1"]) == Exit.INVALID
+    assert where in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["frobnicate"],
+        ["remove"],
+        ["status", "--timeout", "0"],
+        ["status", "--timeout", "nan"],
+        ["status", "--timeout", "soon"],
+    ],
+)
+def test_a_command_that_cannot_be_understood_is_a_usage_error(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    assert caught.value.code == Exit.USAGE
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "http://127.0.0.1:port"])
+def test_an_admin_url_that_is_none_is_a_usage_error(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--admin", url]) == Exit.USAGE

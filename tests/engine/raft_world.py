@@ -1,0 +1,348 @@
+"""
+A world for tests of `Raft` and `Journal`: members on one virtual clock, links that break, disks that forget.
+
+Nothing happens by itself: a test, or a dice roll, says when a member ticks, when a message arrives and when a disk
+has caught up. Messages leave a member as `Outbox` lets them leave: once all that was noted before is on disk.
+Whatever any member applies is compared with what the others applied at that index, at once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import combinations, permutations
+from pathlib import Path
+
+from pydrm.engine.codec import Frame, decode_frame, encode_frame
+from pydrm.engine.journal import Journal, JournalFile
+from pydrm.engine.raft import Raft
+
+Message = tuple[str, Frame]
+
+
+class WorldClock:
+    """One clock for all; a little passes whenever somebody looks at it, so that loops with a deadline end."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> float:
+        self.seconds += 0.0001
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody waits here")
+
+
+class Member:
+    """
+    One process and the disk that outlives it.
+
+    Attributes:
+        on_disk: What a crash leaves of the journal's file.
+        raft: None while the process is down.
+        applied: (index, command) in the order in which this process applied them.
+    """
+
+    def __init__(self, world: World, name: str, others: Sequence[str]) -> None:
+        self.name = name
+        self.on_disk = b""
+        self.raft: Raft | None = None
+        self.applied: list[tuple[int, bytes]] = []
+        self.starts = 0
+        self._world = world
+        self._others = others
+        self._held: list[Message] = []
+        self._writing: tuple[bytes, list[Message]] | None = None
+
+    @property
+    def running(self) -> Raft:
+        assert self.raft is not None
+        return self.raft
+
+    def start(self) -> None:
+        path = self._world.directory / f"{self.name}.journal"
+        path.write_bytes(self.on_disk)
+        file = JournalFile(path)
+        file.close()
+        self.on_disk = path.read_bytes()
+        self.applied = []
+        self.starts += 1
+        self.journal = Journal(_Noted(), file.recovered)
+        self.raft = Raft(
+            self.name,
+            self._others,
+            self.journal,
+            self._apply,
+            clock=self._world.clock,
+            random=self._world.random,
+        )
+
+    def crash(self) -> None:
+        """The process is gone, and the power with it: of what was being written, any part may be on disk."""
+        if self._writing is not None:
+            batch = self._writing[0]
+            self.on_disk += batch[: self._world.random.choice((0, len(batch) // 2, len(batch) - 1, len(batch)))]
+        self._writing = None
+        self._held = []
+        self.raft = None
+
+    def tick(self) -> None:
+        self.running.tick()
+        self._flush()
+
+    def receive(self, peer: str, frame: Frame) -> None:
+        self.running.receive(peer, frame)
+
+    def disk_catches_up(self) -> None:
+        """The write under way is on disk; what waited for it leaves, and the next begins."""
+        if self._writing is None:
+            return
+        batch, messages = self._writing
+        self._writing = None
+        self.on_disk += batch
+        self._leave(messages)
+        self._flush()
+
+    def _flush(self) -> None:
+        self._held += self.running.outbox
+        self.running.outbox = []
+        if self._writing is not None:
+            return
+        held, self._held = self._held, []
+        if not self.journal.dirty:
+            self._leave(held)
+            return
+        self._writing = (self.journal.take_batch(), held)
+        if not self._world.disks_are_honest:
+            self._leave(held)
+            self._writing = (self._writing[0], [])
+
+    def _leave(self, messages: Iterable[Message]) -> None:
+        for peer, frame in messages:
+            self._world.carry(self.name, peer, frame)
+
+    def _apply(self, command: bytes, index: int) -> None:
+        self.applied.append((index, command))
+        self._world.check(self.name, index, command)
+
+
+class _Noted:
+    """The world writes, not the journal; it only has to know that there is a file."""
+
+    def append(self, data: bytes) -> None:
+        raise AssertionError("the world writes")
+
+    def close(self) -> None:
+        pass
+
+
+class World:
+    """
+    Attributes:
+        log: What was applied at each index, by whoever was first.
+        wrong: What must not be, in words.
+        disks_are_honest: False lets messages leave before the disk has what they say.
+    """
+
+    def __init__(self, directory: Path, names: str, *, seed: int = 0, disks_are_honest: bool = True) -> None:
+        self.directory = directory
+        self.clock = WorldClock()
+        self.random = random.Random(seed)
+        self.disks_are_honest = disks_are_honest
+        self.log: dict[int, bytes] = {}
+        self.wrong: list[str] = []
+        self.members = {name: Member(self, name, [other for other in names if other != name]) for name in names}
+        self.pairs = list(combinations(names, 2))
+        self.ways = list(permutations(names, 2))
+        self.under_way: dict[tuple[str, str], deque[bytes]] = {way: deque() for way in self.ways}
+        self.linked: set[tuple[str, str]] = set()
+        self.stalled: dict[tuple[str, str] | str, float] = {}
+        self.submitted = 0
+
+    # --- what can happen
+
+    def start(self, *names: str) -> None:
+        for name in names or self.members:
+            self.members[name].start()
+        for pair in self.pairs:
+            self.link(*pair)
+
+    def link(self, one: str, other: str) -> None:
+        pair = (min(one, other), max(one, other))
+        if pair in self.linked or self.members[one].raft is None or self.members[other].raft is None:
+            return
+        self.linked.add(pair)
+        self.members[one].running.connected(other)
+        self.members[other].running.connected(one)
+
+    def cut(self, one: str, other: str) -> None:
+        """What is under way between them is lost."""
+        pair = (min(one, other), max(one, other))
+        if pair not in self.linked:
+            return
+        self.linked.remove(pair)
+        for here, there in (pair, pair[::-1]):
+            self.under_way[here, there].clear()
+            if self.members[here].raft is not None:
+                self.members[here].running.disconnected(there)
+
+    def isolate(self, name: str) -> None:
+        for other in self.members:
+            if other != name:
+                self.cut(name, other)
+
+    def crash(self, name: str) -> None:
+        self.isolate(name)
+        self.members[name].crash()
+
+    def stall(self, what: tuple[str, str] | str, seconds: float) -> None:
+        """One way of a link, or one member's disk, does nothing for so long; nothing of it is lost."""
+        self.stalled[what] = self.clock.seconds + seconds
+
+    def flows(self, what: tuple[str, str] | str) -> bool:
+        return self.stalled.get(what, 0.0) <= self.clock.seconds
+
+    def submit(self, name: str, command: bytes = b"") -> bytes:
+        """A command that nobody else submits."""
+        self.submitted += 1
+        command = command or b"command %d" % self.submitted
+        self.members[name].running.submit(command)
+        return command
+
+    def carry(self, here: str, there: str, frame: Frame) -> None:
+        if (min(here, there), max(here, there)) in self.linked:
+            self.under_way[here, there].append(encode_frame(frame))
+
+    def deliver(self, here: str, there: str, most: int = 1_000_000) -> int:
+        """The next messages of that way arrive; how many."""
+        arrived = 0
+        queue = self.under_way[here, there]
+        while queue and arrived < most:
+            self.members[there].receive(here, decode_frame(queue.popleft()))
+            arrived += 1
+        return arrived
+
+    def check(self, name: str, index: int, command: bytes) -> None:
+        first = self.log.setdefault(index, command)
+        if first != command:
+            self.wrong.append(f"{name} applied {command!r} at {index}, and somebody {first!r}")
+
+    # --- what a test asks for
+
+    @property
+    def up(self) -> list[str]:
+        return [name for name, member in self.members.items() if member.raft is not None]
+
+    @property
+    def leaders(self) -> list[str]:
+        return [name for name in self.up if self.members[name].running.is_leader]
+
+    def calm(self, seconds: float, *, step_s: float = 0.02) -> None:
+        """Let everything work as it should for a while."""
+        end = self.clock.seconds + seconds
+        while self.clock.seconds < end:
+            self.clock.seconds += step_s
+            for name in self.up:
+                self.members[name].disk_catches_up()
+                self.members[name].tick()
+                self.members[name].disk_catches_up()
+            for way in self.ways:
+                self.deliver(*way)
+
+    def elect(self, name: str) -> None:
+        """Have *name* lead: until it does, the others' clocks stand still."""
+        for _ in range(200):
+            self.clock.seconds += 0.05
+            self.members[name].tick()
+            self.members[name].disk_catches_up()
+            for here, there in self.ways:
+                if name in (here, there):
+                    self.deliver(here, there)
+            for other in self.up:
+                if other != name:
+                    self.members[other].running._core._SyncObj__raftElectionDeadline = self.clock.seconds + 0.3
+                    self.members[other].tick()
+                    self.members[other].disk_catches_up()
+            if self.leaders == [name] and self.members[name].running.applied == self.members[name].journal[-1][1]:
+                return
+        raise AssertionError(f"{name} does not get to lead")
+
+    def verify(self) -> None:
+        """At the end, with everybody up and linked again: the same log everywhere, and nothing applied is lost."""
+        problems = list(self.wrong)
+        commands = [command for _, command in sorted(self.log.items())]
+        doubled = {command for command in commands if commands.count(command) > 1} if problems else set()
+        if len(set(commands)) != len(commands):
+            problems.append(f"applied at two indexes: {sorted(doubled)}")
+        expected = sorted(self.log.items())
+        for name, member in self.members.items():
+            if member.applied != expected:
+                missing = set(expected) - set(member.applied)
+                problems.append(f"{name} has applied {len(member.applied)} of {len(expected)}, lacks {len(missing)}")
+        assert problems == []
+
+
+def random_life(world: World, *, steps: int) -> None:
+    """Break links, crash, restart, submit and deliver by the world's dice; then heal everything and verify."""
+    dice = world.random
+    world.start()
+    for _ in range(steps):
+        if world.wrong:
+            break
+        _something_happens(world)
+        _some_time_passes(world)
+    for name, member in world.members.items():
+        if member.raft is None:
+            world.members[name].start()
+    for _ in range(10):
+        for pair in world.pairs:
+            world.link(*pair)
+        world.calm(2.0)
+        if len({member.running.applied for member in world.members.values()}) == 1 and world.leaders:
+            break
+    del dice
+    world.verify()
+
+
+def _something_happens(world: World) -> None:
+    dice = world.random
+    chance = dice.random()
+    if chance < 0.15 and world.up:
+        name = dice.choice(world.up)
+        for _ in range(dice.choice((1, 3, 30))):
+            world.submit(name)
+    elif chance < 0.165:
+        world.cut(*dice.choice(world.pairs))
+    elif chance < 0.195:
+        world.link(*dice.choice(world.pairs))
+    elif chance < 0.199:
+        world.isolate(dice.choice(list(world.members)))
+    elif chance < 0.205 and world.up:
+        world.crash(dice.choice(world.up))
+    elif chance < 0.207:
+        for name in world.up:  # the power goes everywhere at once
+            world.crash(name)
+    elif chance < 0.217:
+        world.stall(dice.choice(world.ways), dice.choice((0.2, 1.0, 2.5)))
+    elif chance < 0.222:
+        world.stall(dice.choice(list(world.members)), dice.choice((0.2, 1.0)))
+    elif chance < 0.24:
+        for name, member in world.members.items():
+            if member.raft is None and dice.random() < 0.5:
+                world.start(name)
+
+
+def _some_time_passes(world: World) -> None:
+    dice = world.random
+    world.clock.seconds += dice.choice((0.002, 0.005, 0.02, 0.04))
+    for _ in range(dice.randint(1, 6)):
+        way = dice.choice(world.ways)
+        if world.members[way[1]].raft is not None and world.flows(way):
+            world.deliver(*way, most=dice.choice((1, 1, 2, 8)))
+    for name in dice.sample(list(world.members), 2):
+        if world.members[name].raft is not None:
+            world.members[name].tick()
+            if dice.random() < 0.7 and world.flows(name):
+                world.members[name].disk_catches_up()

@@ -1,0 +1,73 @@
+"""`Held`: one handle of a real kind on the real loop, without a cluster around it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from pydrm.agent.backoff import Backoff
+from pydrm.agent.fence import Fence
+from pydrm.agent.handle import Handle
+from pydrm.agent.hold import Hold
+from pydrm.agent.kind import Kind
+from pydrm.agent.lease import Lease
+from pydrm.clock import SystemClock
+from pydrm.core.records import Condition
+from pydrm.core.resource import Resource
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+class Held:
+    """
+    Attributes:
+        told: Each condition with its detail, in the order in which the cluster would have heard of them.
+    """
+
+    def __init__(self, kind: Kind, resource: Resource, token: int = 7) -> None:
+        self.told: list[tuple[Condition, str]] = []
+        self.fence = Fence()
+        self.lease = Lease()
+        self.lease.incarnation = 3
+        self.lease.deadline = float("inf")
+        clock = SystemClock()
+        self.handle = Handle(
+            (resource.id, 0),
+            token,
+            fence=self.fence,
+            clock=clock,
+            backoff=Backoff(random.Random(7), base_s=0.01, cap_s=0.05),
+            told=lambda handle: self.told.append((handle.condition, handle.detail)),
+        )
+        self.hold = Hold(
+            resource, token, "a", 3, lease=self.lease, fence=self.fence, clock=clock, tell=self.handle.tell
+        )
+        self.task = asyncio.create_task(self.handle.live(kind, self.hold))
+        self.handle.owns(self.task)
+
+    @property
+    def conditions(self) -> list[Condition]:
+        return [condition for condition, _ in self.told]
+
+    @property
+    def is_open(self) -> bool:
+        return self.handle.condition is Condition.OPEN
+
+    async def until_open(self) -> None:
+        await until(lambda: self.is_open)
+
+    async def release(self, close_timeout_s: float = 5.0) -> None:
+        """As the agent does when the resource goes to another node."""
+        await self.handle.end(close_timeout_s)
+
+    async def end_lease(self) -> None:
+        """As the warden does: the deadline is over, sockets are shut, then the app's loop hears of it."""
+        self.lease.deadline = 0.0
+        self.fence.shut_sockets()
+        self.handle.cut()
+        await asyncio.wait({self.task})

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydrm.config import Config
+from pydrm.core.resource import Resource
+from pydrm.errors import ConfigurationError, InvalidResource
+
+FILE = """
+[pydrm]
+cluster = "orders"
+node = "a"
+bind = "127.0.0.1:7001"
+admin = "127.0.0.1:8001"
+data_dir = "var/a"
+advertise = "127.0.0.1:7001"
+lease_ttl = 2.0
+[pydrm.peers]
+a = "127.0.0.1:7001"
+b = "127.0.0.1:7002"
+c = "127.0.0.1:7003"
+[[pydrm.resources]]
+id = "r1"
+kind = "websocket"
+url = "ws://127.0.0.1:9000/r/{id}?node={node}&token={token}"
+"""
+
+PEERS = {"a": "127.0.0.1:7001", "b": "127.0.0.1:7002", "c": "127.0.0.1:7003"}
+
+
+def voter(**changes: Any) -> dict[str, Any]:
+    """The arguments of one of three nodes, with *changes*."""
+    return {
+        "cluster": "orders",
+        "node": "a",
+        "bind": "127.0.0.1:7001",
+        "data_dir": "var/a",
+        "peers": PEERS,
+        **changes,
+    }
+
+
+def written(directory: Path, text: str) -> Path:
+    path = directory / "a.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(*, field: str, path: Path | None = None, environ: dict[str, str] | None = None, **arguments: Any) -> str:
+    """What the error says that `load` raises for *field*."""
+    with pytest.raises(ConfigurationError) as caught:
+        Config.load(path, environ or {}, **arguments)
+    assert caught.value.field == field
+    return str(caught.value)
+
+
+def test_a_whole_file_is_read_as_it_is_written(tmp_path: Path) -> None:
+    config = Config.load(written(tmp_path, FILE))
+
+    assert config == Config(
+        cluster="orders",
+        node="a",
+        bind="127.0.0.1:7001",
+        advertise="127.0.0.1:7001",
+        admin="127.0.0.1:8001",
+        data_dir=Path("var/a"),
+        lease_ttl=2.0,
+        peers=PEERS,
+        resources=(Resource("r1", kind="websocket", url="ws://127.0.0.1:9000/r/{id}?node={node}&token={token}"),),
+    )
+
+
+def test_two_names_are_enough_for_a_cluster_of_one() -> None:
+    """It lives in memory, and since nobody connects to it any free port will do."""
+    config = Config.load(cluster="orders", node="a")
+
+    assert config == Config(cluster="orders", node="a", bind="127.0.0.1:0", advertise="127.0.0.1:0")
+
+
+def test_arguments_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, FILE)
+    environ = {"PYDRM_ADMIN": "127.0.0.1:8002", "PYDRM_LEASE_TTL": "5", "PYDRM_DATA_DIR": "elsewhere"}
+
+    config = Config.load(path, environ, data_dir="here", node=None)
+
+    assert config.node == "a"
+    assert config.admin == "127.0.0.1:8002"
+    assert config.lease_ttl == 5.0
+    assert config.data_dir == Path("here")
+
+
+def test_the_environment_alone_can_say_everything_but_resources() -> None:
+    environ = {
+        "PYDRM_CLUSTER": "orders",
+        "PYDRM_NODE": "a",
+        "PYDRM_BIND": "0.0.0.0:7001",
+        "PYDRM_ADVERTISE": "a.internal:7001",
+        "PYDRM_DATA_DIR": "/var/lib/a",
+        "PYDRM_PEERS": "b=b.internal:7001, c=c.internal:7001",
+        "PYDRM_DRAIN_TIMEOUT": "0",
+        "PYDRM_STALL_TIMEOUT": "7.5",
+        "PYDRM_ON_UNFENCED": "token",
+    }
+
+    assert Config.load(environ=environ) == Config(
+        cluster="orders",
+        node="a",
+        bind="0.0.0.0:7001",
+        advertise="a.internal:7001",
+        data_dir=Path("/var/lib/a"),
+        drain_timeout=0.0,
+        stall_timeout=7.5,
+        on_unfenced="token",
+        peers={"b": "b.internal:7001", "c": "c.internal:7001", "a": "a.internal:7001"},
+    )
+
+
+def test_an_empty_variable_counts_as_not_given() -> None:
+    assert Config.load(environ={"PYDRM_DATA_DIR": ""}, cluster="orders", node="a").data_dir is None
+
+
+def test_the_url_that_client_commands_use_is_not_an_address_to_listen_at(tmp_path: Path) -> None:
+    """Who sets PYDRM_ADMIN for `pydrm status` and then starts a node does not move that node."""
+    config = Config.load(written(tmp_path, FILE), {"PYDRM_ADMIN": "http://127.0.0.1:8009"})
+
+    assert config.admin == "127.0.0.1:8001"
+
+
+def test_an_unknown_name_is_refused_wherever_it_stands_and_the_right_one_suggested(tmp_path: Path) -> None:
+    in_file = refused(field="lease_tll", path=written(tmp_path, FILE + "[pydrm.lease_tll]\n"))
+    as_table = refused(field="pydmr", path=written(tmp_path, FILE.replace("[pydrm]", "[pydmr]", 1)))
+    as_argument = refused(field="datadir", cluster="orders", node="a", datadir="x")
+    as_variable = refused(field="PYDRM_LEASETTL", environ={"PYDRM_LEASETTL": "2"}, cluster="orders", node="a")
+
+    assert "did you mean 'lease_ttl'?" in in_file
+    assert "did you mean 'pydrm'?" in as_table
+    assert "did you mean 'data_dir'?" in as_argument
+    assert "did you mean PYDRM_LEASE_TTL?" in as_variable
+
+
+def test_a_strangers_variable_is_left_alone() -> None:
+    """Kubernetes sets these in every container beside a service called pydrm."""
+    environ = {"PYDRM_SERVICE_HOST": "10.0.0.1", "PYDRM_PORT": "tcp://10.0.0.1:7001", "PYDRM_PORT_7001_TCP": "x"}
+
+    assert Config.load(environ=environ, cluster="orders", node="a") == Config.load(cluster="orders", node="a")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    broken = written(tmp_path, "[pydrm\n")
+
+    assert "No such file" in refused(field=str(missing), path=missing)
+    assert "not valid TOML" in refused(field=str(broken), path=broken)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a/b", "x" * 65, 7, "näme"])
+def test_a_name_is_short_and_plain(name: object) -> None:
+    refused(field="cluster", cluster=name, node="a")
+    refused(field="node", cluster="orders", node=name)
+
+
+def test_cluster_and_node_have_no_default() -> None:
+    refused(field="cluster", node="a")
+    refused(field="node", cluster="orders")
+
+
+@pytest.mark.parametrize("address", ["7001", "127.0.0.1:0", "::1:7001", 7001])
+def test_an_address_that_cannot_work_is_refused(address: object) -> None:
+    refused(field="bind", **voter(bind=address))
+    refused(field="advertise", **voter(advertise=address))
+    refused(field="peers.b", **voter(peers={"b": address}))
+
+
+def test_peers_may_be_listed_with_or_without_this_node() -> None:
+    others = {"b": PEERS["b"], "c": PEERS["c"]}
+
+    assert Config.load(**voter(peers=others)).peers == PEERS
+    assert Config.load(**voter(peers=PEERS)).peers == PEERS
+
+
+def test_this_node_is_reached_where_it_advertises() -> None:
+    """An advertised address wins over what the list of peers has; addresses may change, names do not."""
+    config = Config.load(**voter(advertise="a.internal:7001"))
+
+    assert config.advertise == config.peers["a"] == "a.internal:7001"
+
+
+def test_a_node_that_binds_every_address_is_reached_where_the_list_says() -> None:
+    assert Config.load(**voter(bind="0.0.0.0:7001")).advertise == PEERS["a"]
+    refused(field="advertise", **voter(bind="0.0.0.0:7001", peers={"b": PEERS["b"]}))
+    refused(field="advertise", **voter(advertise="0.0.0.0:7001"))
+
+
+def test_two_nodes_cannot_have_one_address() -> None:
+    refused(field="peers.c", **voter(peers={"b": "localhost:7002", "c": "LOCALHOST:7002"}))
+    refused(field="peers.a", **voter(peers={"b": "127.0.0.1:7001"}))
+    refused(field="admin", **voter(admin="127.0.0.1:7001"))
+
+
+def test_with_peers_a_node_needs_an_address_and_a_directory() -> None:
+    """A voter that forgets how it voted can elect two leaders."""
+    refused(field="bind", cluster="orders", node="a", peers=PEERS, data_dir="var/a")
+    assert "voter" in refused(field="data_dir", **voter(data_dir=None))
+
+
+@pytest.mark.parametrize("value", [0.4, 601, -1, float("nan"), "soon", True, [2]])
+def test_a_lease_is_neither_too_short_to_renew_nor_endless(value: object) -> None:
+    refused(field="lease_ttl", cluster="orders", node="a", lease_ttl=value)
+
+
+def test_what_to_do_about_an_unfenced_handle_is_one_of_two() -> None:
+    refused(field="on_unfenced", cluster="orders", node="a", on_unfenced="ignore")
+
+
+def test_a_bad_resource_is_named_with_its_field() -> None:
+    with pytest.raises(InvalidResource) as caught:
+        Config.load(cluster="orders", node="a", resources=[{"id": "r1", "kind": "websocket", "weight": 0}])
+
+    assert (caught.value.resource, caught.value.field) == ("r1", "weight")
+
+
+def test_a_resource_that_is_listed_twice_is_refused() -> None:
+    with pytest.raises(InvalidResource, match="twice"):
+        Config.load(cluster="orders", node="a", resources=[Resource("r1", kind="k"), {"id": "r1", "kind": "k"}])
+
+
+@pytest.mark.parametrize("value", ["r1", {"id": "r1"}, 3])
+def test_resources_are_a_list(value: object) -> None:
+    refused(field="resources", cluster="orders", node="a", resources=value)
+
+
+def test_an_address_that_others_can_reach_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither door has a lock yet."""
+    with caplog.at_level(logging.WARNING):
+        Config.load(**voter(admin="127.0.0.1:8001"))
+        quiet = list(caplog.messages)
+        Config.load(**voter(bind="10.0.0.1:7001", admin="10.0.0.1:8001"))
+
+    assert quiet == []
+    assert ["10.0.0.1:7001" in caplog.messages[0], "10.0.0.1:8001" in caplog.messages[1]] == [True, True]

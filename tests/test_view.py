@@ -1,0 +1,82 @@
+"""What readers see of the state."""
+
+from __future__ import annotations
+
+from pydrm.core.commands import HandleReport, Report
+from pydrm.core.records import Condition
+from pydrm.view import AssignmentView, assignment_views, node_rows, resource_counts, resource_rows
+from tests.core.build import Cluster, cluster, remove
+
+
+def reported(built: Cluster, resource: str, condition: Condition) -> None:
+    claim = built.claim(resource)
+    report = HandleReport(resource, 0, claim.token, condition)
+    built.apply(Report(claim.node, claim.incarnation, (report,)))
+
+
+def test_a_held_resource_shows_as_its_holder_reports_it() -> None:
+    built = cluster("a", resources=["r1"])
+    token = built.token("r1")
+    assert assignment_views(built.state) == [AssignmentView("r1", 0, "opening", "a", token)]
+
+    for condition in (Condition.OPEN, Condition.RETRYING, Condition.FAILED):
+        reported(built, "r1", condition)
+
+        assert assignment_views(built.state) == [AssignmentView("r1", 0, condition.value, "a", token)]
+
+
+def test_what_nobody_can_hold_shows_as_waiting_for_a_holder() -> None:
+    built = cluster(resources=["r1"])
+
+    assert assignment_views(built.state) == [AssignmentView("r1", 0, "waiting", None, None)]
+
+
+def test_what_is_on_its_way_shows_as_such_unless_its_holder_is_stuck() -> None:
+    built = cluster("a", "b", resources=["moves", "goes"])
+    reported(built, "moves", Condition.OPEN)
+    built.drain(built.holder("moves"))
+    built.apply(remove("goes"))
+    assert [view.state for view in assignment_views(built.state)] == ["releasing", "removing"]
+
+    reported(built, "moves", Condition.STUCK)
+
+    assert [view.state for view in assignment_views(built.state)] == ["stuck", "removing"]
+
+
+def test_views_of_some_come_in_the_order_asked_for_and_leave_out_what_is_not_there() -> None:
+    built = cluster("a", resources=["r1", "r2"])
+
+    views = assignment_views(built.state, [("r2", 0), ("none", 0), ("r1", 0)])
+
+    assert [view.resource for view in views] == ["r2", "r1"]
+
+
+def test_rows_are_sorted_by_id() -> None:
+    built = cluster("a", resources=["r2", "r1"])
+
+    rows = resource_rows(built.state)
+
+    assert rows == [
+        {"id": "r1", "kind": "websocket", "state": "opening", "holder": "a", "token": built.token("r1")},
+        {"id": "r2", "kind": "websocket", "state": "opening", "holder": "a", "token": built.token("r2")},
+    ]
+
+
+def test_each_resource_counts_as_held_unheld_or_moving() -> None:
+    built = cluster("a", "b", resources=["r1", "r2", "r3"])
+    built.apply(remove("r1"))
+    assert resource_counts(built.state) == {"total": 3, "held": 2, "unheld": 0, "moving": 1}
+
+    built = cluster(resources=["r1"])
+    assert resource_counts(built.state) == {"total": 1, "held": 0, "unheld": 1, "moving": 0}
+
+
+def test_nodes_are_listed_by_name_with_voters_that_never_came() -> None:
+    built = cluster("b", "a", resources=["r1"])
+    built.expire("b")
+
+    assert node_rows(built.state, ["a", "b", "c"]) == [
+        {"node": "a", "state": "alive", "incarnation": 2, "held": 1},
+        {"node": "b", "state": "left", "incarnation": 1, "held": 0},
+        {"node": "c", "state": "absent", "incarnation": 0, "held": 0},
+    ]
