@@ -1,7 +1,7 @@
 """
 How long nobody holds a resource: min, median and max of ten, by the third party's diary.
 
-    python benchmarks/failover.py [--resources 1000] [--rounds 10]
+    python benchmarks/failover.py [--resources 1000] [--rounds 10]    (with pydrm installed)
 
 Three nodes, a third party and this script share one machine, over loopback, so the numbers are of
 the order of what a user sees and no more. tests/acceptance asserts the promises; here are the numbers.
@@ -20,7 +20,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydrm.testing.diary import Diary
 from pydrm.testing.processes import ProcessCluster
 from pydrm.testing.witness import Witness
 
@@ -83,14 +82,10 @@ class Bench:
         return [stay.resource for stays in self._witness.diary().held().values() for stay in stays if stay.node == name]
 
     def _settle(self, nodes: Sequence[str], since_s: float) -> float:
-        def settled(diary: Diary) -> bool:
-            # The sum of all loads is looked at first because it is cheap.
-            total = sum(diary.loads().values())
-            return total == len(self._resources) and diary.settled(self._resources, nodes, since_s) < float("inf")
-
-        if not self._witness.wait_until(settled, timeout_s=PATIENCE_S):
+        settled_s = self._witness.wait_settled(self._resources, nodes, since_s, timeout_s=PATIENCE_S)
+        if settled_s == math.inf:
             raise SystemExit(f"not settled after {PATIENCE_S:.0f} s\n{self._cluster.log_tails()}")
-        return self._witness.diary().settled(self._resources, nodes, since_s)
+        return settled_s
 
 
 @contextlib.contextmanager

@@ -8,18 +8,16 @@ are for the loop that `start` ran on; the plain ones read what this node knows a
 from __future__ import annotations
 
 import asyncio
-import random as chance
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from pydrm.agent.kind import Kinds
-from pydrm.clock import Clock, Random, SystemClock
 from pydrm.config import Config
 from pydrm.core.commands import AddResources, Command, Done, ForceRelease, Reason, Refused, RemoveResources
 from pydrm.core.records import Definition, NodeState, Phase
 from pydrm.core.resource import Resource
-from pydrm.engine import resource_of
+from pydrm.engine import Host, SystemHost, resource_of
 from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavailable
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
@@ -55,7 +53,7 @@ class ResourceManager:
         on_unfenced: What to do about a handler that goes on after the lease is over and cannot be cut: "exit" ends
             the process. "token" lets it go on, and "one holder" then rests on the third party's refusing old tokens.
         resources: Added on start if absent.
-        clock, random: For simulations.
+        host: What the node stands on; for simulations.
 
     Raises:
         ConfigurationError: A setting cannot be used; it is named.
@@ -76,8 +74,7 @@ class ResourceManager:
         stall_timeout: float | None = None,
         on_unfenced: Literal["exit", "token"] | None = None,
         resources: Iterable[Resource] = (),
-        clock: Clock | None = None,
-        random: Random | None = None,
+        host: Host | None = None,
     ) -> None:
         config = Config.load(
             cluster=cluster,
@@ -92,24 +89,24 @@ class ResourceManager:
             on_unfenced=on_unfenced,
             resources=tuple(resources),
         )
-        self._prepare(config, close_timeout, clock or SystemClock(), random or chance.Random())
+        self._prepare(config, close_timeout, host or SystemHost())
 
     @classmethod
     def from_config(cls, config: Config, *, close_timeout: float = 2.0) -> Self:
         """A manager of what *config* says, which was checked when it was loaded."""
         self = cls.__new__(cls)
-        self._prepare(config, close_timeout, SystemClock(), chance.Random())
+        self._prepare(config, close_timeout, SystemHost())
         return self
 
-    def _prepare(self, config: Config, close_timeout: float, clock: Clock, random: Random) -> None:
+    def _prepare(self, config: Config, close_timeout: float, host: Host) -> None:
         if isinstance(close_timeout, bool) or not isinstance(close_timeout, (int, float)) or not close_timeout > 0:
             raise ConfigurationError(
                 f"must be a number of seconds above 0, not {close_timeout!r}", field="close_timeout"
             )
         self._config = config
         self._close_timeout_s = float(close_timeout)
-        self._clock = clock
-        self._random = random
+        self._host = host
+        self._clock = host.clock
         self._callbacks = Callbacks()
         self._kinds = Kinds()
         self._kinds.register("websocket", Websocket(self._callbacks))
@@ -147,7 +144,7 @@ class ResourceManager:
         """
         if handler is None:
             return lambda decorated: self.handler(kind, decorated)
-        self._kinds.register(kind, kind_of(kind, handler, clock=self._clock, random=self._random))
+        self._kinds.register(kind, kind_of(kind, handler, clock=self._clock, random=self._host.random))
         return handler
 
     # --- its life ----------------------------------------------------------------------------------------------------
@@ -169,8 +166,7 @@ class ResourceManager:
                 self._config,
                 self._kinds,
                 close_timeout_s=self._close_timeout_s,
-                clock=self._clock,
-                random=self._random,
+                host=self._host,
             )
             self._life = asyncio.create_task(self._node.live(), name=f"pydrm {self._config.node}")
             # `wait_closed` raises what it ended with; whoever does not ask has the log.

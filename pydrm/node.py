@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Iterator, Sequence
 
 from pydrm.agent.agent import Agent
@@ -22,11 +21,10 @@ from pydrm.agent.fence import Fence
 from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.warden import Warden
-from pydrm.clock import Clock, Random
 from pydrm.config import Config
 from pydrm.core.commands import Done, Drain, Resign
 from pydrm.core.records import AssignmentKey, NodeState
-from pydrm.engine import Engine, EngineConfig, Mailbox, SystemHost
+from pydrm.engine import Engine, EngineConfig, Host, Mailbox
 from pydrm.errors import DrmError, Unavailable
 
 __all__ = ["Node"]
@@ -50,18 +48,18 @@ class Node:
         failure: Why it had to stop by itself, if it had to.
     """
 
-    def __init__(self, config: Config, kinds: Kinds, *, close_timeout_s: float, clock: Clock, random: Random) -> None:
+    def __init__(self, config: Config, kinds: Kinds, *, close_timeout_s: float, host: Host) -> None:
         self.failure: BaseException | None = None
         self.lease = Lease()
         self._config = config
-        self._clock = clock
+        self._clock = host.clock
         self._stopping = asyncio.Event()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Whoever waits for it hears of its failure; if nobody does, that is no reason for a warning.
         self._joined.add_done_callback(lambda joined: joined.cancelled() or joined.exception())
-        self._wire(kinds, close_timeout_s, random)
+        self._wire(kinds, close_timeout_s, host)
 
-    def _wire(self, kinds: Kinds, close_timeout_s: float, random: Random) -> None:
+    def _wire(self, kinds: Kinds, close_timeout_s: float, host: Host) -> None:
         """Warden and engine on the engine's thread, agent on the app's loop; they meet in mailboxes."""
         config = self._config
         app = Mailbox(asyncio.get_running_loop())
@@ -78,7 +76,8 @@ class Node:
             listener=self,
             on_failure=self.fail,
             clock=self._clock,
-            new_nonce=lambda: secrets.token_hex(8),
+            new_nonce=host.new_id,
+            exit=host.exit,
         )
         self.engine = Engine(
             EngineConfig(
@@ -88,10 +87,10 @@ class Node:
                 advertise=config.advertise,
                 voters=config.peers,
                 data_dir=config.data_dir,
-                nonce=secrets.token_hex(8),
+                nonce=host.new_id(),
             ),
             self.warden,
-            host=SystemHost(),
+            host=host,
             on_failure=lambda error: app.post(self.fail, error),
         )
         self.agent = Agent(
@@ -101,7 +100,7 @@ class Node:
             fence,
             kinds,
             clock=self._clock,
-            random=random,
+            random=host.random,
             close_timeout_s=close_timeout_s,
         )
 

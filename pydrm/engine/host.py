@@ -29,9 +29,14 @@ class Aside(Protocol):
 
 
 class Host(Protocol):
-    clock: Clock
-    random: Random
-    disk: Disk
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def random(self) -> Random: ...
+
+    @property
+    def disk(self) -> Disk: ...
 
     def new_id(self) -> str:
         """An id that nobody else has."""

@@ -64,7 +64,9 @@ class Raft:
         self._transport = _OutboxTransport(self)
         self._proved: int | None = None
         module = _private_module(journal, clock, random)
-        self._core = _core_class(module)(apply, Node(name), list(self._nodes.values()), _conf(journal), self._transport)
+        self._core = _core_class(module)(
+            apply, Node(name), list(self._nodes.values()), _conf(journal, alone=not others), self._transport
+        )
 
     @property
     def _next_indexes(self) -> dict[Node, int]:
@@ -242,12 +244,14 @@ def _check(command: bytes) -> None:
         raise ValueError(f"an entry of kind {command[:1]!r}")
 
 
-def _conf(journal: Journal) -> SyncObjConf:
+def _conf(journal: Journal, *, alone: bool) -> SyncObjConf:
+    # Alone there is nobody to wait for.
+    haste = 0.05 if alone else 1.0
     return SyncObjConf(
         autoTick=False,
-        raftMinTimeout=_ELECTION_TIMEOUT_MIN_S,
-        raftMaxTimeout=ELECTION_TIMEOUT_MAX_S,
-        appendEntriesPeriod=HEARTBEAT_S,
+        raftMinTimeout=_ELECTION_TIMEOUT_MIN_S * haste,
+        raftMaxTimeout=ELECTION_TIMEOUT_MAX_S * haste,
+        appendEntriesPeriod=HEARTBEAT_S * haste,
         connectionTimeout=QUORUM_TIMEOUT_S,
         leaderFallbackTimeout=QUORUM_TIMEOUT_S,
         # Sent at once, one message for each entry; batching is done before, where it is known what belongs together.

@@ -7,10 +7,11 @@ are the ones that count.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Self
 
@@ -83,6 +84,18 @@ class Witness:
                 return False
             time.sleep(LOOK_EVERY_S)
         return True
+
+    def wait_settled(
+        self, resources: Collection[str], nodes: Collection[str], since_s: float, *, timeout_s: float
+    ) -> float:
+        """Wait until *nodes* share *resources* evenly, each held once; since when they do, infinite if never."""
+
+        def settled(diary: Diary) -> bool:
+            # How many connections there are is looked at first because it is cheap.
+            return sum(diary.loads().values()) == len(resources) and diary.settled(resources, nodes, since_s) < math.inf
+
+        self.wait_until(settled, timeout_s=timeout_s)
+        return self._diary.settled(resources, nodes, since_s)
 
     def watch(self, seconds: float) -> Diary:
         """The diary after another *seconds*: for what must not happen in them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,11 +56,8 @@ class Scene:
         """Wait until *nodes* share the resources evenly, each held once; return since when they do."""
         wanted = self.ids if ids is None else ids
 
-        def settled(diary: Diary) -> bool:
-            # The sum of all loads is looked at first because it is cheap.
-            return sum(diary.loads().values()) == len(wanted) and diary.settled(wanted, nodes, since_s) < float("inf")
-
-        if not self.witness.wait_until(settled, timeout_s=PATIENCE_S):
+        settled_s = self.witness.wait_settled(wanted, nodes, since_s, timeout_s=PATIENCE_S)
+        if settled_s == math.inf:
             held = self.diary.held()
             unheld = [name for name in wanted if name not in held]
             twice = [name for name, stays in held.items() if len(stays) > 1]
@@ -67,7 +65,7 @@ class Scene:
                 f"not settled after {PATIENCE_S:.0f} s: {len(unheld)} unheld {unheld[:5]}, "
                 f"{len(twice)} held twice {twice[:5]}, loads {self.diary.loads(nodes)}"
             )
-        return self.diary.settled(wanted, nodes, since_s)
+        return settled_s
 
     def start_all(self) -> float:
         """Start every node at the same instant, and wait until all is well; return when the last was started."""

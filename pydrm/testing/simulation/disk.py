@@ -1,0 +1,116 @@
+"""
+`SimDisk`: files that survive a killed process, and a power cut only as far as they were synced.
+
+What is appended is durable when `append` returns. A kill or a power cut in between leaves a part of it, which is
+what `tear` decides; that is how half a record comes to be on a disk.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pydrm.errors import ConfigurationError
+
+__all__ = ["SimDisk"]
+
+
+class SimDisk:
+    """
+    Attributes:
+        full: No more room: an append leaves a part of it and fails.
+        broken: Nothing can be written or synced.
+    """
+
+    def __init__(self, random: Random) -> None:
+        self.full = False
+        self.broken = False
+        self._random = random
+        self._files: dict[Path, bytearray] = {}
+        self._locks: dict[Path, Any] = {}
+        self._name = 0
+        self._torn = False
+
+    def wipe(self) -> None:
+        """The disk was replaced by an empty one."""
+        self._files.clear()
+        self._name += 1
+
+    def process_gone(self) -> None:
+        """Its locks are free again."""
+        self._locks.clear()
+
+    def torn(self) -> SimDisk:
+        """From now on an append writes a part only and then fails: the process dies in the middle of it."""
+        self._torn = True
+        return self
+
+    def mended(self) -> None:
+        self._torn = False
+
+    # --- Disk --------------------------------------------------------------------------------------------------------
+
+    def lock(self, directory: Path) -> _Lock:
+        if directory in self._locks:
+            raise ConfigurationError(f"{directory} is in use by another process", field="data_dir")
+        lock = _Lock(self._locks, directory, f"disk{self._name}")
+        self._locks[directory] = lock
+        return lock
+
+    def read(self, file: Path) -> bytes | None:
+        content = self._files.get(file)
+        return bytes(content) if content is not None else None
+
+    def replace(self, file: Path, data: bytes) -> None:
+        self._check(0)
+        self._files[file] = bytearray(data)
+
+    def open(self, file: Path) -> _File:
+        content = self._files.setdefault(file, bytearray())
+        return _File(self, content)
+
+    def append_to(self, content: bytearray, data: bytes) -> None:
+        if self._torn:
+            content += data[: self._random.randrange(len(data) + 1)]
+            raise OSError(errno.EIO, "the process died")
+        if self.full:
+            content += data[: self._random.randrange(len(data) + 1)]
+        self._check(len(data))
+        content += data
+
+    def _check(self, size: int) -> None:
+        if self.broken:
+            raise OSError(errno.EIO, "Input/output error")
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class _Lock:
+    def __init__(self, locks: dict[Path, Any], directory: Path, name: str) -> None:
+        self.name = name
+        self._locks = locks
+        self._directory = directory
+
+    def release(self) -> None:
+        if self._locks.get(self._directory) is self:
+            del self._locks[self._directory]
+
+
+class _File:
+    def __init__(self, disk: SimDisk, content: bytearray) -> None:
+        self._disk = disk
+        self._content = content
+
+    def read(self) -> bytes:
+        return bytes(self._content)
+
+    def cut(self, size: int) -> None:
+        del self._content[size:]
+
+    def append(self, data: bytes) -> None:
+        self._disk.append_to(self._content, data)
+
+    def close(self) -> None:
+        pass

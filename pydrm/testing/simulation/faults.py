@@ -1,0 +1,166 @@
+"""
+`Misfortune`: random lives of a cluster, in which everything goes wrong that may.
+
+A profile says how often what happens; everything is drawn from the cluster's seed. In the end the faults end, and
+the cluster has to come to rest with everything as it was acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+from pydrm.core.resource import Resource
+from pydrm.testing.simulation.cluster import SimulatedCluster
+
+__all__ = ["PROFILES", "live"]
+
+_SLICE_S = 0.1
+_MOODS = ("calm", "calm", "calm", "slow", "raises", "stubborn")
+
+# How many times a second each thing happens, on average.
+_EVERYTHING = {
+    "kill": 0.05,
+    "power_cut": 0.03,
+    "stop": 0.03,
+    "pause": 0.05,
+    "isolate": 0.05,
+    "cut_one_way": 0.04,
+    "bridge": 0.02,
+    "slow": 0.05,
+    "reset": 0.1,
+    "block_app": 0.05,
+    "disk_full": 0.01,
+    "disk_broken": 0.01,
+    "drift": 0.05,
+    "refuse": 0.03,
+}
+
+PROFILES: Mapping[str, Mapping[str, float]] = {
+    "everything": _EVERYTHING,
+    "crashes": {"kill": 0.2, "power_cut": 0.2, "stop": 0.05},
+    "network": {"isolate": 0.15, "cut_one_way": 0.15, "bridge": 0.05, "slow": 0.1, "reset": 0.3},
+    "frozen": {"pause": 0.2, "block_app": 0.2, "drift": 0.1},
+    "disks": {"disk_full": 0.1, "disk_broken": 0.05, "power_cut": 0.1},
+    "deploys": {"stop": 0.3, "refuse": 0.05},
+    "calm": {},
+}
+
+
+def live(seed: int, *, nodes: int = 3, profile: str = "everything", seconds: float = 30.0) -> SimulatedCluster:
+    """One life; ask the cluster that is returned for its verdict."""
+    cluster = SimulatedCluster(seed, nodes=nodes)
+    Misfortune(cluster, PROFILES[profile]).run(seconds)
+    cluster.settle()
+    return cluster
+
+
+class Misfortune:
+    def __init__(self, cluster: SimulatedCluster, rates: Mapping[str, float]) -> None:
+        self._cluster = cluster
+        self._rates = rates
+        self._random = Random(cluster.random.random())
+        self._made = 0
+
+    def run(self, seconds: float) -> None:
+        for _ in range(round(seconds / _SLICE_S)):
+            self._use()
+            for what, rate in self._rates.items():
+                if self._random.random() < rate * _SLICE_S:
+                    getattr(self, f"_{what}")()
+            self._bring_back()
+            self._cluster.run(_SLICE_S)
+            if self._cluster.third_party.violations:
+                return
+
+    def _use(self) -> None:
+        """What an app does meanwhile."""
+        cluster, random = self._cluster, self._random
+        if random.random() < 0.15 and len(cluster.acknowledged) < 40:
+            self._made += 1
+            cluster.add(self._resource(f"r{self._made}"), via=self._anyone())
+        known = sorted(id for id, wanted in cluster.acknowledged.items() if wanted and id not in cluster.uncertain)
+        if known and random.random() < 0.05:
+            cluster.add(self._resource(random.choice(known)), via=self._anyone())
+        if known and random.random() < 0.03:
+            cluster.remove(random.choice(known), via=self._anyone())
+
+    def _resource(self, id: str) -> Resource:
+        return Resource(id, kind="held", mood=self._random.choice(_MOODS), version=self._random.randrange(10**6))
+
+    def _anyone(self) -> str:
+        return self._random.choice(sorted(self._cluster.nodes))
+
+    def _two(self) -> tuple[str, str]:
+        one, other = self._random.sample(sorted(self._cluster.nodes), 2)
+        return one, other
+
+    def _later(self, least_s: float, most_s: float, call: Callable[[], None]) -> None:
+        self._cluster.scheduler.call_later(least_s + (most_s - least_s) * self._random.random(), call)
+
+    def _bring_back(self) -> None:
+        for name, node in self._cluster.nodes.items():
+            if not node.host.alive and self._random.random() < 0.5 * _SLICE_S:
+                node.host.disk.full = node.host.disk.broken = False
+                self._cluster.start(name)
+
+    # --- what goes wrong ---------------------------------------------------------------------------------------------
+
+    def _kill(self) -> None:
+        self._cluster.kill(self._anyone())
+
+    def _power_cut(self) -> None:
+        self._cluster.power_cut(self._anyone())
+
+    def _stop(self) -> None:
+        self._cluster.stop(self._anyone())
+
+    def _pause(self) -> None:
+        name = self._anyone()
+        if not self._cluster.nodes[name].host.paused:
+            self._cluster.pause(name)
+            self._later(0.05, 6.0, lambda: self._cluster.resume(name))
+
+    def _isolate(self) -> None:
+        name = self._anyone()
+        self._cluster.partition([other for other in self._cluster.nodes if other != name])
+        self._later(0.1, 6.0, self._cluster.heal)
+
+    def _cut_one_way(self) -> None:
+        self._cluster.cut(*self._two())
+        self._later(0.1, 6.0, self._cluster.heal)
+
+    def _bridge(self) -> None:
+        names = sorted(self._cluster.nodes)
+        self._random.shuffle(names)
+        half = len(names) // 2
+        self._cluster.partition(names[: half + 1], names[half:])
+        self._later(0.1, 6.0, self._cluster.heal)
+
+    def _slow(self) -> None:
+        one, other = self._two()
+        self._cluster.network.slow(one, other, 0.05 + 0.3 * self._random.random())
+
+    def _reset(self) -> None:
+        self._cluster.network.reset(*self._two())
+
+    def _block_app(self) -> None:
+        self._cluster.nodes[self._anyone()].host.block_app(0.1 + 8 * self._random.random())
+
+    def _disk_full(self) -> None:
+        self._cluster.nodes[self._anyone()].host.disk.full = True
+
+    def _disk_broken(self) -> None:
+        self._cluster.nodes[self._anyone()].host.disk.broken = True
+
+    def _drift(self) -> None:
+        self._cluster.nodes[self._anyone()].host.set_rate(0.9951 + 0.0098 * self._random.random())
+
+    def _refuse(self) -> None:
+        third_party = self._cluster.third_party
+        third_party.refuses = True
+
+        def welcome() -> None:
+            third_party.refuses = False
+
+        self._later(0.1, 3.0, welcome)
