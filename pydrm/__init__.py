@@ -2,12 +2,13 @@
 pydrm: keeps real-time resources (websocket connections and the like), each held by exactly one node.
 
     drm = ResourceManager(cluster="orders", node="a", bind="127.0.0.1:7001", peers={...}, data_dir="var/a")
+
+The manager is imported when it is first asked for (PEP 562): `pydrm status` does not need a Raft engine.
 """
 
 import logging
+from typing import TYPE_CHECKING, Any
 
-from pydrm.agent.hold import Hold, Message
-from pydrm.core.resource import Resource
 from pydrm.errors import (
     ClusterRefused,
     ConfigurationError,
@@ -21,7 +22,11 @@ from pydrm.errors import (
     Temporary,
     Unavailable,
 )
-from pydrm.manager import ResourceManager
+
+if TYPE_CHECKING:
+    from pydrm.agent.hold import Hold, Message
+    from pydrm.core.resource import Resource
+    from pydrm.manager import ResourceManager
 
 __all__ = [
     "ClusterRefused",
@@ -41,4 +46,19 @@ __all__ = [
     "Unavailable",
 ]
 
+_HOMES = {
+    "Hold": "pydrm.agent.hold",
+    "Message": "pydrm.agent.hold",
+    "Resource": "pydrm.core.resource",
+    "ResourceManager": "pydrm.manager",
+}
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

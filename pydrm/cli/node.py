@@ -14,6 +14,7 @@ import importlib
 import inspect
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -34,6 +35,7 @@ SetUp = Callable[[ResourceManager], object]
 
 def run(arguments: argparse.Namespace) -> Exit:
     set_up_logging(arguments.log_level, as_json=arguments.log_json)
+    _allow_many_sockets()
     try:
         config = Config.load(
             arguments.config,
@@ -48,10 +50,18 @@ def run(arguments: argparse.Namespace) -> Exit:
     except ConfigurationError as error:
         logger.error("%s", error)
         return Exit.INVALID
-    except DrmError as error:
-        logger.error("the node stopped: %s", error)
+    except DrmError:
+        # It was logged where it was found out.
         return Exit.FAILURE
     return Exit.OK
+
+
+def _allow_many_sockets() -> None:
+    """The soft limit of open files is often 1,024, and each resource may be a socket; the hard one is ours to use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _load_app(name: str) -> SetUp:
@@ -102,7 +112,13 @@ async def _serve(config: Config, set_up: SetUp | None) -> None:
 
 
 async def _live(manager: ResourceManager) -> None:
-    await manager.start()
+    try:
+        await manager.start()
+    except ConfigurationError:
+        raise
+    except DrmError as error:
+        logger.error("the node does not start: %s", error)
+        raise
     await manager.wait_closed()
 
 

@@ -175,7 +175,7 @@ class Engine:
         else:
             self._failure = DrmError(f"the engine failed: {error!r}. Please report this")
             self._failure.__cause__ = error
-        _log.error("node %s stops: %s", self._config.node, self._failure, exc_info=error)
+            _log.error("a bug in the engine of node %s", self._config.node, exc_info=error)
         self._on_failure(self._failure)
         self._finish()
 

@@ -106,9 +106,7 @@ class Proposals:
         self._gave_up_at = now
         for proposal in [p for p in self._unsent if p.deadline <= now]:
             self._unsent.remove(proposal)
-            proposal.resolve(
-                Unavailable("this node did not get to join the cluster within the deadline; nothing was sent")
-            )
+            proposal.resolve(Unavailable("no majority could be reached within the deadline; nothing was sent"))
         for sequence in [s for s, p in self._sent.items() if p.deadline <= now]:
             message = "no majority answered within the deadline; it may still take effect. Repeat it"
             self._sent.pop(sequence).resolve(Unavailable(message))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import attrs
 from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
@@ -63,7 +64,8 @@ class Raft:
         self._nodes = {other: Node(other) for other in others}
         self._transport = _OutboxTransport(self)
         self._proved: int | None = None
-        module = _private_module(journal, clock, random)
+        self._stagger = _Stagger(sorted([name, *others]).index(name), 1 + len(others), random)
+        module = _private_module(journal, clock, self._stagger)
         self._core = _core_class(module)(
             apply, Node(name), list(self._nodes.values()), _conf(journal, alone=not others), self._transport
         )
@@ -104,6 +106,7 @@ class Raft:
 
     def tick(self) -> None:
         """Do what is due; messages go into `outbox`, notes for the disk into the journal."""
+        self._stagger.term = self.term
         self._core.doTick(0)
 
     def submit(self, entry: bytes) -> None:
@@ -213,6 +216,27 @@ class Raft:
                 return Vote(message["term"])
             case unknown:
                 raise AssertionError(f"PySyncObj sends {unknown}")
+
+
+@attrs.define
+class _Stagger:
+    """
+    PySyncObj's dice, which it throws for election timeouts and for nothing else.
+
+    In each term every voter has a stratum of its own, so that two of them stand at the same time only if a message
+    takes longer than half a stratum. With dice alone, two elections in a row that were lost to split votes could
+    cost healthy nodes their leases. The strata rotate with the term, so that a voter whose log is too short to
+    win does not come first for ever.
+    """
+
+    rank: int
+    voters: int
+    dice: Random
+    term: int = 0
+
+    def random(self) -> float:
+        stratum = (self.rank + self.term) % self.voters
+        return (stratum + self.dice.random() / 2) / self.voters
 
 
 # PySyncObj has no types; so whatever is made from its classes cannot be checked, here and in _core_class.

@@ -21,12 +21,13 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from pydrm.address import split_address
 from pydrm.clock import Clock, Random
 from pydrm.engine.codec import CodecError, Frame, Hello, Ping, Refusal, decode_frame, encode_frame
 from pydrm.engine.handshake import objection
 from pydrm.errors import ConfigurationError
 
-__all__ = ["Link", "Transport", "split_address"]
+__all__ = ["Link", "Transport"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,19 +47,13 @@ _YIELD_S = 0.15  # how long the larger name waits for the smaller one's connecti
 _SAY_AGAIN_S = 60.0
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of "host:port"; an IPv6 host stands in brackets, as in RFC 3986, section 3.2.2."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 class Link(asyncio.Protocol):
     """One connection: cuts the stream into frames. Decides nothing."""
 
     def __init__(self, transport: Transport, dialled: str = "") -> None:
         self.dialled = dialled  # the name of the node that was expected there; "" if the other end dialled
         self.hello: Hello | None = None  # what the other end said of itself, once it is accepted
-        self.address = "?"
+        self.host = self.address = "?"
         self.received_at = 0.0
         self.sent_at = 0.0
         self._owner = transport
@@ -69,7 +64,8 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._stream = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.address = f"{peer[0]}:{peer[1]}" if peer else "?"
+        if peer:
+            self.host, self.address = peer[0], f"{peer[0]}:{peer[1]}"
         self._owner._opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -201,8 +197,9 @@ class Transport:
             link.send(frame)
 
     def announce(self) -> None:
-        """Tell all peers that this node's Hello has changed."""
-        for link in self._links.values():
+        """Tell everybody who has heard this node's Hello that it has changed."""
+        # Those too whose own has not arrived yet: they will not hear this node's again.
+        for link in [*self._links.values(), *self._strangers]:
             link.send(self._hello())
 
     def heard(self) -> dict[str, Hello]:
@@ -237,7 +234,7 @@ class Transport:
         mine = self._hello()
         reason = objection(mine, theirs, self._newest_boot.get(theirs.node))
         if reason:
-            self._say(f"refused {theirs.node!r} at {link.address}: {reason}")
+            self._say(f"refused {theirs.node!r} of {link.host}: {reason}")
             link.refuse(reason)
             return
         first = link.hello is None

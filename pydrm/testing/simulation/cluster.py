@@ -187,7 +187,7 @@ class SimulatedCluster:
     def settle(self, within: float = 30.0) -> None:
         """End all faults, start who is down, and wait until every resource is held once and the load is even."""
         self.heal()
-        self.third_party.refuses = False
+        self.third_party.refuses = self.third_party.moody = False
         for name, node in self.nodes.items():
             node.host.set_rate(1.0)
             node.host.disk.full = node.host.disk.broken = False
@@ -302,23 +302,25 @@ class SimulatedCluster:
         third_party, random = self.third_party, host.random
 
         async def held(hold: Hold) -> None:
-            mood = hold.resource.get("mood", "calm")
+            def mood() -> object:
+                return hold.resource.get("mood") if third_party.moody else None
+
             connection = third_party.connect(host, hold.resource.id, hold.token)
             try:
                 # It can be shut down like a socket, which is all that is asked of it.
                 hold.guard(cast(socket.socket, connection))
-                await asyncio.sleep(random.random() * (1.0 if mood == "slow" else 0.01))
-                if mood == "raises" and random.random() < 0.3:
+                await asyncio.sleep(random.random() * (1.0 if mood() == "slow" else 0.01))
+                if mood() == "raises" and random.random() < 0.3:
                     raise RuntimeError("a handler that fails now and then")
                 hold.ready()
                 while connection.open:
                     await asyncio.sleep(0.1 + 0.4 * random.random())
                     if connection.open and hold.valid:
                         connection.act()
-                    if mood == "raises" and random.random() < 0.05:
+                    if mood() == "raises" and random.random() < 0.05:
                         raise RuntimeError("a handler that fails now and then")
             except asyncio.CancelledError:
-                if mood == "stubborn":
+                if mood() == "stubborn":
                     await asyncio.sleep(random.random() * 0.6)
                 raise
             finally:

@@ -49,11 +49,13 @@ class SimThirdParty:
     Attributes:
         violations: What went against the promise, in words.
         refuses: Turns every connection down.
+        moody: Whether handlers with a mood behave accordingly.
     """
 
     def __init__(self, now: Callable[[], float], trace: Callable[[str], None]) -> None:
         self.violations: list[str] = []
         self.refuses = False
+        self.moody = True
         self._now = now
         self._trace = trace
         self._open: dict[str, list[Connection]] = {}
