@@ -96,6 +96,8 @@ class Warden:
         self._form_at = float("-inf")
         self._looked_for_work_at = -1
         self._unfenced_said = False
+        # What was cut and is not known to be gone, and since when; a new incarnation changes nothing about these.
+        self._doomed: dict[int, float] = {}
 
     @property
     def waits_for(self) -> str:
@@ -114,6 +116,9 @@ class Warden:
         self._keeper.directory = membership.directory
 
     def applied(self, request: Request, outcome: Outcome, now: float) -> None:
+        # Before its changes: whoever replaces this process must be seen while its incarnation is still this one's.
+        if isinstance(request.command, Join):
+            self._act(self._keeper.applied_join(request.command, outcome.answer, now))
         for change in outcome.changes:
             self._watch.note(change, now)
             if isinstance(change, LeaseEnded):
@@ -122,9 +127,7 @@ class Warden:
                 self._note_assignment(change)
             elif isinstance(change, AssignmentDropped):
                 self._note_dropped((change.resource, change.slot))
-        if isinstance(request.command, Join):
-            self._act(self._keeper.applied_join(request.command, outcome.answer, now))
-        elif isinstance(request.command, Renew):
+        if isinstance(request.command, Renew):
             self._act(self._keeper.applied_renew(request.command, outcome.answer))
 
     def tick(self, now: float, footing: Footing) -> None:
@@ -149,6 +152,9 @@ class Warden:
             self._changed.clear()
 
     async def stopped(self) -> None:
+        # Before it is looked what is left: whoever opens now has told the fence, or sees that the lease is over. The
+        # data directory's lock goes next, and with it the right to hold anything.
+        self._lease.deadline = float("-inf")
         if not self._fence.tokens():
             return
         self._cut("the node stops")
@@ -169,6 +175,7 @@ class Warden:
                 self._app.post(self._listener.joined, incarnation)
             case Step.RESTORED:
                 _log.info("the lease goes on", extra={"node": self._node})
+                self._doomed.clear()
                 self._app.post(self._listener.unfenced)
             case Step.ENDED:
                 self._cut("the lease was ended by the cluster")
@@ -199,16 +206,22 @@ class Warden:
         if self._fence.tokens():
             _log.warning("fenced: %s; cutting all %d handles", reason, len(self._fence.tokens()))
         self._unfenced_said = False
+        now = self._clock.now()
+        for token in self._fence.tokens():
+            self._doomed.setdefault(token, now)
         self._fence.shut_sockets()
         self._app.post(self._listener.fenced, reason)
 
     def _see_that_all_is_cut(self, now: float) -> None:
-        fenced_at = self._keeper.fenced_at
-        if fenced_at is not None and now - fenced_at > margin_s(self._keeper.ttl_s) / 2:
+        if not self._doomed:
+            return
+        left = set(self._fence.tokens())
+        self._doomed = {token: since for token, since in self._doomed.items() if token in left}
+        if any(now - since > margin_s(self._keeper.ttl_s) / 2 for since in self._doomed.values()):
             self._exit_if_uncut()
 
     def _exit_if_uncut(self) -> None:
-        left = self._fence.tokens()
+        left = [token for token in self._fence.tokens() if token in self._doomed]
         if not left or self._unfenced_said:
             return
         self._unfenced_said = True

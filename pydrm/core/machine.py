@@ -70,6 +70,7 @@ from pydrm.core.records import (
     Record,
     Settings,
 )
+from pydrm.core.resource import WEIGHT_MAX
 from pydrm.core.state import State, evolve
 
 __all__ = ["Decision", "Outcome", "apply", "decide"]
@@ -256,6 +257,9 @@ def _decide_add(state: State, command: AddResources) -> Decision:
     twice = [name for name, times in ids.items() if times > 1]
     if twice:
         return _refused(Reason.INVALID, f"named twice in one command: {twice[0]}")
+    heavy = [definition.id for definition in command.definitions if not 1 <= definition.weight <= WEIGHT_MAX]
+    if heavy:
+        return _refused(Reason.INVALID, f"the weight of {heavy[0]} is not from 1 to {WEIGHT_MAX}")
     draft = Draft(state)
     done = Counter(_add_one(state, draft, definition, command.if_absent) for definition in command.definitions)
     answer = Done(created=done["created"], updated=done["updated"], unchanged=done["unchanged"])

@@ -49,7 +49,7 @@ class Resource:
     overlap: bool
     fields: Mapping[str, Json]
 
-    def __init__(self, id: str, *, kind: str, weight: int = 1, overlap: bool = False, **fields: Any) -> None:
+    def __init__(self, /, id: str, *, kind: str, weight: int = 1, overlap: bool = False, **fields: Any) -> None:
         shown = id if isinstance(id, str) else repr(id)
         _check_name(id, shown, "id", ID_BYTES_MAX)
         _check_name(kind, shown, "kind", KIND_BYTES_MAX)

@@ -44,6 +44,7 @@ __all__ = [
     "Refusal",
     "RequestVote",
     "Vote",
+    "check_entry",
     "decode_entry",
     "decode_frame",
     "decode_json",
@@ -57,6 +58,10 @@ __all__ = [
 
 
 T = TypeVar("T")
+
+
+# What msgspec raises for bytes that somebody else made; the last two it lets through (strings, deep nesting).
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class CodecError(DrmError):
@@ -107,8 +112,16 @@ def decode_entry(data: bytes) -> list[Request]:
     """
     try:
         return [Request(_decode_command(number, raw), id) for number, id, raw in _entry_decoder.decode(data)]
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise CodecError(f"an entry of the log cannot be read: {error}") from error
+
+
+def check_entry(command: bytes) -> None:
+    """Raises ValueError unless *command*, as the log has it, is an entry that `decode_entry` reads."""
+    try:
+        decode_entry(command[1:])
+    except CodecError as error:
+        raise ValueError(str(error)) from error
 
 
 def _decode_command(number: int, raw: msgspec.Raw) -> Command:
@@ -199,7 +212,7 @@ def encode_frame(frame: Frame) -> bytes:
 def decode_frame(data: bytes | memoryview) -> Frame:
     try:
         return _frame_decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise CodecError(f"a frame cannot be read: {error}") from error
 
 

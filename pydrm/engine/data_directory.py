@@ -12,7 +12,7 @@ what it voted and acknowledged, and do not count it ("amnesia").
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import attrs
@@ -51,10 +51,20 @@ class Identity:
 class DataDirectory:
     """Opened, locked and counted as one more boot; or, without a path, made up in memory."""
 
-    def __init__(self, path: Path | None, cluster: str, node: str, *, disk: Disk, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        cluster: str,
+        node: str,
+        voters: Iterable[str],
+        *,
+        disk: Disk,
+        new_id: Callable[[], str],
+    ) -> None:
         """
         Raises:
-            ConfigurationError: Another process uses it, it belongs to another node or cluster, or it is damaged.
+            ConfigurationError: Another process uses it, it belongs to another node or cluster or was formed with other
+                *voters*, or it is damaged.
             DiskFailed: It cannot be read or written.
         """
         self._path = path
@@ -67,10 +77,10 @@ class DataDirectory:
                 self.identity = self._fresh(cluster, node)
             else:
                 self._lock = disk.lock(path)
-                self.identity = self._identify(path, cluster, node)
+                self.identity = self._identify(path, cluster, node, sorted({*voters, node}))
                 # First the identity, then the journal: what a crash leaves of a first start can be started again.
                 self._save()
-                file = JournalFile(path / "journal", disk)
+                file = JournalFile(path / "journal", disk, begun=not self.empty)
                 self.journal = Journal(file.file, file.recovered)
         except OSError as error:
             self.close()
@@ -109,7 +119,7 @@ class DataDirectory:
     def _fresh(self, cluster: str, node: str) -> Identity:
         return Identity(cluster, node, replica_id=self._new_id(), directory_id=self._new_id(), boot=1)
 
-    def _identify(self, path: Path, cluster: str, node: str) -> Identity:
+    def _identify(self, path: Path, cluster: str, node: str, voters: list[str]) -> Identity:
         file = path / "identity.json"
         data = self._disk.read(file)
         has_journal = self._disk.read(path / "journal") is not None
@@ -127,6 +137,14 @@ class DataDirectory:
         if (found.cluster, found.node) != (cluster, node):
             message = f"{path} is of node {found.node}, cluster {found.cluster}; not of {node}, {cluster}"
             raise ConfigurationError(message, field="data_dir")
+        # A majority is counted of the configured voters. Were they others than those the cluster was formed with, two
+        # majorities could exist that have nobody in common.
+        if found.cluster_id and sorted(found.members) != voters:
+            message = (
+                f"{path} belongs to a cluster formed of {', '.join(sorted(found.members))}; "
+                f"the voters of a formed cluster cannot be changed to {', '.join(voters)} here"
+            )
+            raise ConfigurationError(message, field="peers")
         if found.cluster_id and not has_journal:
             message = f"the journal is missing from {path}: restore it, or replace this node as a voter"
             raise ConfigurationError(message, field="data_dir")

@@ -41,6 +41,14 @@ class AppendFile(Protocol):
     def cut(self, size: int) -> None:
         """Keep the first *size* bytes; all that is left is on disk when this returns."""
 
+    def write_again(self, start: int) -> None:
+        """
+        Write what is there from *start* on once more, in place; on disk when this returns.
+
+        After a failed sync the kernel may take pages for clean that never reached the disk, so that a later sync
+        passes them over; only writing them again makes them dirty (Rebello et al., USENIX ATC 2020).
+        """
+
     def append(self, data: bytes) -> None:
         """Write at the end; on disk when this returns. From any thread, one at a time."""
 
@@ -134,6 +142,12 @@ class _LocalFile:
     def cut(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
         os.lseek(self._descriptor, size, os.SEEK_SET)
+        os.fsync(self._descriptor)
+
+    def write_again(self, start: int) -> None:
+        data = self._file.read_bytes()[start:]
+        if data:
+            os.pwrite(self._descriptor, data, start)
         os.fsync(self._descriptor)
 
     def append(self, data: bytes) -> None:

@@ -11,6 +11,7 @@ runs on a thread of its own, in one batch with one fdatasync for all that came s
             1 ENTRY  index (u64), term (u64), command
             2 CUT    index (u64): this entry and all after it are gone
             3 TERM   term (u64), voted (u8), name voted for
+            4 COMMIT index (u64): known to be committed when the batch was begun; a hint, never waited for
 
 A batch is begun only when the one before is on disk. So a bad batch that nothing valid follows was being
 written when the power went: it is cut off, for nobody was told of it. One that valid batches follow is
@@ -45,7 +46,8 @@ _RECORD = struct.Struct("<IB")
 _ENTRY = struct.Struct("<QQ")
 _CUT = struct.Struct("<Q")
 _TERM = struct.Struct("<QB")
-_KIND_ENTRY, _KIND_CUT, _KIND_TERM = 1, 2, 3
+_COMMIT = struct.Struct("<Q")
+_KIND_ENTRY, _KIND_CUT, _KIND_TERM, _KIND_COMMIT = 1, 2, 3, 4
 
 
 class JournalDamaged(ConfigurationError):
@@ -75,6 +77,7 @@ class Journal:
         self._term = recovered.term
         self._voted_for = recovered.voted_for
         self._batches = recovered.batches
+        self._commit_index = self._commit_noted = recovered.commit_index
         self._unsynced: list[bytes] = []
 
     @property
@@ -84,6 +87,10 @@ class Journal:
 
     def take_batch(self) -> bytes:
         """Everything noted since the last call, as a batch for `write`. On the engine's thread."""
+        # What is committed stays so; so it may be late, but never wrong. It costs no sync of its own.
+        if self._commit_index != self._commit_noted:
+            self._note(_KIND_COMMIT, _COMMIT.pack(self._commit_index))
+            self._commit_noted = self._commit_index
         body = b"".join(self._unsynced)
         self._unsynced.clear()
         self._batches += 1
@@ -129,10 +136,10 @@ class Journal:
         return self._voted_for
 
     def setRaftCommitIndex(self, raftCommitIndex: int) -> None:
-        pass
+        self._commit_index = max(raftCommitIndex, self._commit_index)
 
     def getRaftCommitIndex(self) -> int:
-        return FIRST_INDEX
+        return self._commit_index
 
     def onOneSecondTimer(self) -> None:
         pass
@@ -159,6 +166,7 @@ class Recovered:
     term: int = 0
     voted_for: str | None = None
     batches: int = 0
+    commit_index: int = FIRST_INDEX
 
     def replay(self, body: bytes) -> None:
         for kind, record in _records(body):
@@ -169,6 +177,10 @@ class Recovered:
                 self.entries.append((record[_ENTRY.size :], index, term))
             elif kind == _KIND_CUT:
                 del self.entries[_CUT.unpack(record)[0] - FIRST_INDEX :]
+            elif kind == _KIND_COMMIT:
+                (self.commit_index,) = _COMMIT.unpack(record)
+                if self.commit_index > len(self.entries):
+                    raise ValueError(f"entry {self.commit_index} is committed, but the last is {len(self.entries)}")
             elif kind == _KIND_TERM:
                 self.term, voted = _TERM.unpack_from(record)
                 self.voted_for = record[_TERM.size :].decode() if voted else None
@@ -188,8 +200,11 @@ def _records(body: bytes) -> Iterator[tuple[int, bytes]]:
 class JournalFile:
     """The file, opened, its torn tail cut off, and all that is left known to be on disk."""
 
-    def __init__(self, path: Path, disk: Disk) -> None:
+    def __init__(self, path: Path, disk: Disk, *, begun: bool = False) -> None:
         """
+        Args:
+            begun: Whether it must be there already; then one without a header has lost what it held.
+
         Raises:
             JournalDamaged: Something valid follows something invalid.
             ConfigurationError: A newer version of pydrm wrote it.
@@ -198,15 +213,19 @@ class JournalFile:
         self.recovered = Recovered()
         self.file = disk.open(path)
         self._path = path
+        self._last_batch_at = _HEADER.size
         try:
             data = self.file.read()
+            if len(data) < _HEADER.size and begun:
+                raise JournalDamaged(path, 0, "its beginning is missing, and with it all that this node voted and has")
             if len(data) < _HEADER.size:
                 self.file.cut(0)
                 self.file.append(_HEADER.pack(_MAGIC, _VERSION))
             else:
                 # What was read may be in the page cache only: the process before may have been killed between write
-                # and sync, and a vote or an acknowledgement must not rest on it. Cutting syncs.
+                # and sync, or its last sync may have failed; and a vote or an acknowledgement must not rest on that.
                 self.file.cut(self._read(data))
+                self.file.write_again(self._last_batch_at)
         except BaseException:
             self.file.close()
             raise
@@ -231,6 +250,7 @@ class JournalFile:
             except (ValueError, struct.error) as error:
                 raise JournalDamaged(self._path, position, str(error)) from error
             self.recovered.batches += 1
+            self._last_batch_at = position
             position += _BATCH.size + len(body)
         return position
 

@@ -32,6 +32,7 @@ class _Proposal:
     deadline: float
     resolve: Resolve
     retry_at: float = 0.0
+    patience_s: float = RETRY_S
     encoded: bytes = b""
 
 
@@ -73,7 +74,9 @@ class Proposals:
             self._looked_at = now
             for proposal in self._sent.values():
                 if proposal.retry_at <= now:
-                    proposal.retry_at = now + RETRY_S
+                    # A cluster that is slow because it has much to do must not be given the same again and again.
+                    proposal.patience_s *= 2
+                    proposal.retry_at = now + proposal.patience_s
                     due.append(proposal.encoded)
         if self._client is not None and self._unsent:
             due += self._number_unsent(self._client, now)

@@ -26,7 +26,7 @@ from pydrm.core.commands import Command, Request
 from pydrm.core.machine import apply
 from pydrm.core.records import Incarnation
 from pydrm.core.state import State
-from pydrm.engine.codec import Append, Frame, Hello, decode_entry, encode_entry, encode_request
+from pydrm.engine.codec import Append, Forward, Frame, Hello, check_entry, decode_entry, encode_entry, encode_request
 from pydrm.engine.data_directory import DataDirectory
 from pydrm.engine.handshake import PROTOCOL, formation
 from pydrm.engine.host import Host
@@ -117,7 +117,7 @@ class Replica:
         self._stopped = False
         self._others = tuple(sorted(name for name in config.voters if name != config.node))
         self._directory = DataDirectory(
-            config.data_dir, config.cluster, config.node, disk=host.disk, new_id=host.new_id
+            config.data_dir, config.cluster, config.node, config.voters, disk=host.disk, new_id=host.new_id
         )
         self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"pydrm-{config.node}-disk")
         self._transport = Transport(
@@ -245,6 +245,9 @@ class Replica:
         if self._raft is None or self._stopped:
             return
         try:
+            if isinstance(frame, Forward):
+                # Once it is in the log, what cannot be read stops every replica, and at each start again.
+                check_entry(frame.command)
             self._raft.receive(peer, frame)
         except ValueError:
             raise  # not a failure of ours: the transport closes the link
@@ -304,7 +307,8 @@ class Replica:
     def _take_batch(self) -> list[bytes]:
         batch: list[bytes] = []
         size = 0
-        while self._requests and size < _ENTRY_BYTES_AIM:
+        # Closed before it would be too long, not after: one request may fill an entry by itself.
+        while self._requests and (not batch or size + len(self._requests[0]) <= _ENTRY_BYTES_AIM):
             request = self._requests.popleft()
             batch.append(request)
             size += len(request)

@@ -45,6 +45,7 @@ _BACKOFF_MOST_S = 1.0
 _REFUSED_BACKOFF_S = 2.0
 _YIELD_S = 0.15  # how long the larger name waits for the smaller one's connection
 _SAY_AGAIN_S = 60.0
+_SAID_MAX = 256
 
 
 class Link(asyncio.Protocol):
@@ -156,7 +157,7 @@ class Transport:
         self._newest_boot: dict[str, tuple[int, str]] = {}
         self._heard_address: dict[str, str] = {}
         self._refused_by: set[str] = set()
-        self._said: dict[str, float] = {}
+        self._said: dict[tuple[str, str], float] = {}
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -231,10 +232,18 @@ class Transport:
                 self._receive(link.hello.node, frame)
 
     def _greet(self, link: Link, theirs: Hello) -> None:
+        if link.hello is not None and link.hello.node != theirs.node:
+            raise CodecError(f"{link.hello.node!r} calls itself {theirs.node!r} now")
         mine = self._hello()
         reason = objection(mine, theirs, self._newest_boot.get(theirs.node))
+        if link.dialled and link.dialled != theirs.node:
+            reason = f"{link.dialled!r} was expected there"
         if reason:
-            self._say(f"refused {theirs.node!r} of {link.host}: {reason}")
+            self._say((theirs.node, reason), f"refused {theirs.node!r} of {link.host}: {reason}")
+            if link.dialled:
+                # The other side hangs up as well, and who of the two is heard first is chance.
+                self._refused_by.add(link.dialled)
+                self.problem = f"{link.dialled} does not fit: {reason}"
             link.refuse(reason)
             return
         first = link.hello is None
@@ -267,10 +276,12 @@ class Transport:
         link.abort()
         if not reason:
             return  # only a second connection where one is enough
-        name = link.dialled or (link.hello.node if link.hello else link.address)
+        name = link.hello.node if link.hello else link.dialled
+        if not name:
+            return  # whoever it is, this node has no need of it
         self._refused_by.add(name)
         self.problem = f"{name} refuses this node: {reason}"
-        self._say(self.problem)
+        self._say((name, reason), self.problem)
 
     def _closed(self, link: Link) -> None:
         deadline = self._strangers.pop(link, None)
@@ -307,12 +318,12 @@ class Transport:
     async def _dial(self, name: str, address: str) -> None:
         """Return when the link is accepted, or is not going to be."""
         loop = asyncio.get_running_loop()
-        host, port = split_address(address)
         try:
+            host, port = split_address(address)
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 _, link = await loop.create_connection(lambda: Link(self, dialled=name), host, port)
-        except (OSError, TimeoutError):
-            return
+        except (OSError, TimeoutError, ValueError, OverflowError):
+            return  # nobody is there, or what a peer said of itself is not an address
         while name not in self._links and not link.closed.done() and link in self._strangers:
             await asyncio.wait([link.closed], timeout=0.01)
 
@@ -329,9 +340,12 @@ class Transport:
                 elif now - link.sent_at >= _PING_S:
                     link.send(Ping())
 
-    def _say(self, message: str) -> None:
-        """Log *message* once, and again if it is still so a minute later."""
+    def _say(self, what: tuple[str, str], message: str) -> None:
+        """Log *message* once, and again if *what* it is about is still so a minute later."""
         now = self._clock.now()
-        if now - self._said.get(message, -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
-            self._said[message] = now
-            _log.warning(message)
+        if now - self._said.get(what, -_SAY_AGAIN_S) < _SAY_AGAIN_S:
+            return
+        if len(self._said) >= _SAID_MAX:  # strangers can make up names without end
+            self._said.clear()
+        self._said[what] = now
+        _log.warning(message)

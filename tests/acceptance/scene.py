@@ -55,7 +55,6 @@ class Scene:
     def settle(self, nodes: Sequence[str], since_s: float, ids: Sequence[str] | None = None) -> float:
         """Wait until *nodes* share the resources evenly, each held once; return since when they do."""
         wanted = self.ids if ids is None else ids
-
         settled_s = self.witness.wait_settled(wanted, nodes, since_s, timeout_s=PATIENCE_S)
         if settled_s == math.inf:
             held = self.diary.held()

@@ -13,10 +13,12 @@ from collections.abc import Iterable
 import attrs
 
 from pydrm.core.commands import (
+    AddResources,
     Answer,
     Command,
     Done,
     Expire,
+    ForceRelease,
     Form,
     Handle,
     HandleReport,
@@ -24,6 +26,7 @@ from pydrm.core.commands import (
     Place,
     Refused,
     Release,
+    RemoveResources,
     Renew,
     Report,
     Request,
@@ -33,7 +36,7 @@ from pydrm.core.commands import (
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Condition, Phase
+from pydrm.core.records import Assignment, Condition, Definition, Phase
 from pydrm.core.state import State
 from tests.core.build import LEASE_TTL_MS, MEMBERS
 
@@ -87,8 +90,12 @@ class World:
     def __init__(self) -> None:
         self.state = State()
         self.processes: list[Process] = []
+        self.eager: set[str] = set()  # Nodes whose processes open at once whatever they may.
         self.answers: dict[RequestId, Answer] = {}
-        self.exempt: set[str] = set()  # Ids for which somebody asked for overlap or force.
+        self.wanted: dict[str, Definition] = {}  # What must be under management, by the answers that were given.
+        self.overlapping: set[str] = set()  # Ids that have ever asked for overlap.
+        self.forced: set[str] = set()  # Ids that have ever been taken by force.
+        self.forgotten: set[str] = set()  # Those of them whose record went, and with it who is excluded.
         self.highest: dict[str, int] = {}  # The highest token that each id has had.
         self.apply(Request(Form("orders", MEMBERS, LEASE_TTL_MS)))
 
@@ -102,9 +109,41 @@ class World:
         assert self.state.next_incarnation >= incarnation
         if outcome.changes == ():
             assert self.state.digest == before
+        if request.id is None or request.id not in self.answers:
+            self._note_wishes(request.command, outcome.answer)
         self._check_repetition(request, outcome)
+        self._check_wishes()
         self._tell_processes()
         return outcome
+
+    def _note_wishes(self, command: Command, answer: Answer) -> None:
+        if isinstance(answer, Refused):
+            return
+        match command:
+            case AddResources(definitions=definitions, if_absent=if_absent):
+                for definition in definitions:
+                    if not (if_absent and definition.id in self.wanted):
+                        self.wanted[definition.id] = definition
+                    if definition.overlap:
+                        self.overlapping.add(definition.id)
+            case RemoveResources(ids=ids):
+                for id in ids:
+                    self.wanted.pop(id, None)
+                    self.forgotten |= {id} & self.forced
+            case ForceRelease(resource=resource):
+                self.forced.add(resource)
+                self.forgotten |= {resource} - self.wanted.keys()
+            case _:
+                pass
+
+    def _check_wishes(self) -> None:
+        """Every acknowledged add and remove is in the records, at any moment."""
+        managed = {}
+        for id, record in self.state.records.items():
+            removing = self.state.assignments[id, 0].phase is Phase.REMOVING
+            if not removing or record.following is not None:
+                managed[id] = record.following if removing else record.definition
+        assert managed == self.wanted
 
     def _check_repetition(self, request: Request, outcome: Outcome) -> None:
         if request.id is None:
@@ -127,13 +166,20 @@ class World:
             for claim in assignment.claims():
                 process = self.process(claim.node, claim.incarnation)
                 if claim.token not in process.given:
-                    known = self.highest.get(assignment.resource, 0)
-                    assert claim.token > known, f"{assignment.resource} got {claim.token} after {known}"
-                    process.given[claim.token] = assignment.resource
-            tokens = [claim.token for claim in assignment.claims()]
-            self.highest[assignment.resource] = max([self.highest.get(assignment.resource, 0), *tokens])
-            if assignment.target is not None or assignment.excluded:
-                self.exempt.add(assignment.resource)
+                    self._give(process, claim.token, assignment.resource)
+            self.highest[assignment.resource] = max(
+                [self.highest.get(assignment.resource, 0), *(claim.token for claim in assignment.claims())]
+            )
+        for process in self.running():
+            if process.node in self.eager:
+                self.open(process, self.can_open(process))
+
+    def _give(self, process: Process, token: int, resource: str) -> None:
+        highest = self.highest.get(resource, 0)
+        assert token > highest, f"{resource} got {token} after {highest}"
+        if resource not in self.overlapping | self.forgotten:
+            assert resource not in process.open.values(), f"{process.node} gets {resource} and has it open still"
+        process.given[token] = resource
 
     # --- processes
 
@@ -164,6 +210,9 @@ class World:
         if not self.lease_holds(process):
             return []
         return [token for token in process.given if token not in process.given_up and token not in process.open]
+
+    def open(self, process: Process, tokens: Iterable[int]) -> None:
+        process.open.update({token: process.given[token] for token in tokens})
 
     def to_close(self, process: Process) -> list[int]:
         """Tokens whose release the state asks for."""
@@ -222,7 +271,7 @@ class World:
     # --- judging
 
     def faults(self) -> list[str]:
-        """Ids that two hold at this moment though nobody had asked for that."""
+        """Ids that are held twice at this moment though nobody had asked for that."""
         holders: dict[str, list[str]] = {}
         for process in self.running():
             for token, resource in process.open.items():
@@ -230,11 +279,12 @@ class World:
         return [
             f"{resource} is held by {' and by '.join(who)}"
             for resource, who in holders.items()
-            if len(who) > 1 and resource not in self.exempt
+            if len(who) > 1 and resource not in self.overlapping | self.forced
         ]
 
     def settle(self) -> None:
         """Everybody does what the state asks, at once and as well as it can; it must come to an end."""
+        self.eager.clear()
         for _ in range(ROUNDS_MAX):
             if not self._one_round():
                 return
@@ -250,9 +300,7 @@ class World:
             for token in [*process.open]:
                 if token not in self._wanted(process) and token not in process.stuck:
                     del process.open[token]
-            for token in self._wanted(process):
-                if token not in process.given_up:
-                    process.open[token] = process.given[token]
+            self.open(process, [token for token in self._wanted(process) if token not in process.given_up])
             self.apply(Request(self.report(process, process.open)))
             assert self.faults() == []
         if unfinished(self.state):

@@ -14,7 +14,7 @@ settings.register_profile(
     "usual",
     derandomize=True,
     deadline=None,
-    max_examples=100,
+    max_examples=300,
     stateful_step_count=60,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -9,7 +9,6 @@ from pydrm.core.changes import LeaseEnded, NodeChanged, SessionEnded
 from pydrm.core.commands import Done, Drain, Expire, Form, Reason, RequestId, Resign
 from pydrm.core.machine import Outcome
 from pydrm.core.records import Node, NodeState, Phase, Settings
-
 from tests.core.build import LEASE_TTL_MS, MEMBERS, Cluster, add, cluster, join, refused, renew
 
 FORM = Form("orders", MEMBERS, LEASE_TTL_MS)

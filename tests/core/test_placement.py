@@ -258,6 +258,25 @@ def test_a_heavy_resource_moves_if_that_is_less_uneven():
     assert house.held() == {"eight": "a", "five": "b"}
 
 
+def test_what_is_long_on_its_way_makes_nothing_else_come_and_go():
+    """A heavy resource takes its time to close; a light one may not be moved out of its future place and back."""
+    house = cluster("a", "b")
+    house.apply(add("heavy", url="ws://one", weight=10))
+    house.apply(add("light", "lighter"))
+    house.apply(add("heavy", url="ws://two", weight=10))
+    house.apply(add("new"))
+
+    moves = 0
+    for _ in range(20):
+        if closing := [name for name in begun(house) if name != "heavy"]:
+            moves += 1
+            house.release(*closing)
+
+    assert moves <= 1
+    house.settle()
+    assert house.loads() == {"a": 10, "b": 3}
+
+
 @given(
     weights=st.lists(st.integers(1, 12), max_size=30),
     joining=st.lists(st.sampled_from("bcdef"), unique=True, min_size=1),

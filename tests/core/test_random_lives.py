@@ -67,21 +67,31 @@ class Lives(RuleBasedStateMachine):
         finally:
             machine.STEP_ASSIGNMENTS_MAX = self.limit
 
-    @initialize(limit=st.sampled_from([1, 2, 3, 500]), first=st.integers(1, len(NODES)), added=adds, more=adds)
-    def begin(self, limit: int, first: int, added: AddResources, more: AddResources) -> None:
+    @initialize(
+        limit=st.sampled_from([1, 2, 3, 500]),
+        first=st.integers(1, len(NODES)),
+        eager=st.sets(nodes),
+        added=adds,
+        more=adds,
+    )
+    def begin(self, limit: int, first: int, eager: set[str], added: AddResources, more: AddResources) -> None:
         # A small limit, so that seven resources are as many as a million.
         machine.STEP_ASSIGNMENTS_MAX = limit
+        self.world.eager = eager
         for node in NODES[:first]:
             self.world.start(node, f"disk-{node}", nonce=f"{node}-1")
         for command in (added, more):
-            self.somebody_adds(command)
-            self.world.apply(self.mail.pop())
+            self.world.apply(Request(command))
 
     # --- who runs
 
-    def send(self, command: Command, process: Process | None = None) -> None:
-        """Propose: it is in the mail, and will be applied now, later, several times or never."""
-        self.mail.append(Request(command, process.request_id() if process is not None else None))
+    def send(self, command: Command, by: Process | None = None, *, now: bool) -> None:
+        """Propose: it is applied now, or is in the mail and will be applied later, several times or never."""
+        request = Request(command, by.request_id() if by is not None else None)
+        if now:
+            self.world.apply(request)
+        else:
+            self.mail.append(request)
 
     def some_process(self, data: st.DataObject) -> Process:
         return data.draw(st.sampled_from(self.world.running()), label="process")
@@ -112,27 +122,27 @@ class Lives(RuleBasedStateMachine):
         self.some_process(data).die()
 
     @someone_runs
-    @rule(data=st.data())
-    def a_process_renews(self, data: st.DataObject) -> None:
-        self.send(self.world.renew(self.some_process(data)))
+    @rule(data=st.data(), now=st.booleans())
+    def a_process_renews(self, data: st.DataObject, now: bool) -> None:
+        self.send(self.world.renew(self.some_process(data)), now=now)
 
     @precondition(lambda self: any(node.lives for node in self.world.state.nodes.values()))
-    @rule(data=st.data())
-    def a_voter_finds_a_lease_over(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), now=st.booleans())
+    def a_voter_finds_a_lease_over(self, data: st.DataObject, now: bool) -> None:
         living = [node.name for node in self.world.state.nodes.values() if node.lives]
-        self.send(self.world.expire(data.draw(st.sampled_from(living))))
+        self.send(self.world.expire(data.draw(st.sampled_from(living))), now=now)
 
     @someone_runs
-    @rule(data=st.data())
-    def a_process_drains(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), now=st.booleans())
+    def a_process_drains(self, data: st.DataObject, now: bool) -> None:
         process = self.some_process(data)
-        self.send(Drain(process.node, process.incarnation), process)
+        self.send(Drain(process.node, process.incarnation), process, now=now)
 
     @someone_runs
-    @rule(data=st.data())
-    def a_process_resigns(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), now=st.booleans())
+    def a_process_resigns(self, data: st.DataObject, now: bool) -> None:
         process = self.some_process(data)
-        self.send(self.world.resign(process), process)
+        self.send(self.world.resign(process), process, now=now)
 
     # --- what they do with handles
 
@@ -143,13 +153,13 @@ class Lives(RuleBasedStateMachine):
         process = self.some_process(data)
         if tokens := self.world.can_open(process):
             token = data.draw(st.sampled_from(tokens), label="token")
-            process.open[token] = process.given[token]
+            self.world.open(process, [token])
 
     @someone_runs
     @rule(data=st.data())
     def a_process_opens_all_it_can(self, data: st.DataObject) -> None:
         process = self.some_process(data)
-        process.open.update({token: process.given[token] for token in self.world.can_open(process)})
+        self.world.open(process, self.world.can_open(process))
 
     @someone_runs
     @rule(data=st.data())
@@ -166,49 +176,47 @@ class Lives(RuleBasedStateMachine):
             process.stuck.add(data.draw(st.sampled_from(list(process.open)), label="token"))
 
     @someone_runs
-    @rule(data=st.data(), with_id=st.booleans())
-    def a_process_closes_what_it_must(self, data: st.DataObject, with_id: bool) -> None:
+    @rule(data=st.data(), with_id=st.booleans(), now=st.booleans())
+    def a_process_closes_what_it_must(self, data: st.DataObject, with_id: bool, now: bool) -> None:
         process = self.some_process(data)
         if tokens := self.world.to_close(process):
             some = data.draw(st.lists(st.sampled_from(tokens), unique=True, min_size=1), label="tokens")
-            self.send(self.world.release(process, some), process if with_id else None)
+            self.send(self.world.release(process, some), process if with_id else None, now=now)
 
     @someone_runs
-    @rule(data=st.data())
-    def a_process_closes_what_would_have_to_be_closed_next(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), now=st.booleans())
+    def a_process_closes_what_would_have_to_be_closed_next(self, data: st.DataObject, now: bool) -> None:
         process = self.some_process(data)
         if tokens := self.world.hopeless(process):
-            self.send(self.world.release(process, [data.draw(st.sampled_from(tokens), label="token")]))
+            self.send(self.world.release(process, [data.draw(st.sampled_from(tokens), label="token")]), now=now)
 
     @someone_runs
-    @rule(data=st.data(), condition=st.sampled_from(Condition))
-    def a_process_reports(self, data: st.DataObject, condition: Condition) -> None:
+    @rule(data=st.data(), condition=st.sampled_from(Condition), now=st.booleans())
+    def a_process_reports(self, data: st.DataObject, condition: Condition, now: bool) -> None:
         process = self.some_process(data)
         if process.given:
             tokens = list(process.open) if condition is Condition.OPEN else list(process.given)
-            self.send(self.world.report(process, tokens, condition))
+            self.send(self.world.report(process, tokens, condition), now=now)
 
     # --- what operators and the network do
 
-    @rule(command=adds)
-    def somebody_adds(self, command: AddResources) -> None:
-        self.world.exempt.update(definition.id for definition in command.definitions if definition.overlap)
-        self.send(command, next(iter(self.world.running()), None))
+    @rule(command=adds, now=st.booleans())
+    def somebody_adds(self, command: AddResources, now: bool) -> None:
+        self.send(command, next(iter(self.world.running()), None), now=now)
 
-    @rule(some=st.lists(ids, min_size=1, max_size=4))
-    def somebody_removes(self, some: list[str]) -> None:
-        self.send(RemoveResources(tuple(some)), next(iter(self.world.running()), None))
+    @rule(some=st.lists(ids, min_size=1, max_size=4), now=st.booleans())
+    def somebody_removes(self, some: list[str], now: bool) -> None:
+        self.send(RemoveResources(tuple(some)), next(iter(self.world.running()), None), now=now)
 
-    @rule(id=ids, stale=st.booleans())
-    def somebody_uses_force(self, id: str, stale: bool) -> None:
+    @rule(id=ids, stale=st.booleans(), now=st.booleans())
+    def somebody_uses_force(self, id: str, stale: bool, now: bool) -> None:
         assignment = self.world.state.assignments.get((id, 0))
         if assignment is not None and assignment.holder is not None:
-            self.world.exempt.add(id)
-            self.send(ForceRelease(id, 0, assignment.holder.token - stale, "why"))
+            self.send(ForceRelease(id, 0, assignment.holder.token - stale, "why"), now=now)
 
-    @rule()
-    def somebody_goes_on_placing(self) -> None:
-        self.send(Place())
+    @rule(now=st.booleans())
+    def somebody_goes_on_placing(self, now: bool) -> None:
+        self.send(Place(), now=now)
 
     @precondition(lambda self: self.mail)
     @rule(data=st.data(), again=st.booleans())
@@ -234,16 +242,13 @@ class Lives(RuleBasedStateMachine):
             assert self.world.faults() == []
 
     @rule(data=st.data(), node=nodes, incarnation=st.integers(0, 12), number=st.integers(0, 99), id=ids)
-    def a_stranger_says_something(
-        self, data: st.DataObject, node: str, incarnation: int, number: int, id: str
-    ) -> None:
+    def a_stranger_says_something(self, data: st.DataObject, node: str, incarnation: int, number: int, id: str) -> None:
         """Whatever it is, no living node has said it: then it ends nothing and takes nothing."""
         state = self.world.state
         living = state.is_current((node, incarnation))
         assignment = state.assignments.get((id, 0))
         true = assignment is not None and any(
-            (claim.node, claim.incarnation, claim.token) == (node, incarnation, number)
-            for claim in assignment.claims()
+            (claim.node, claim.incarnation, claim.token) == (node, incarnation, number) for claim in assignment.claims()
         )
         strange: list[Command] = [
             Expire(node, incarnation, number + 100),

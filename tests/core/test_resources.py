@@ -8,7 +8,6 @@ import pytest
 from pydrm.core.commands import AddResources, Done, Reason, Refused, RemoveResources
 from pydrm.core.machine import Outcome
 from pydrm.core.records import Assignment, Holder, Phase, Record
-
 from tests.core.build import Cluster, add, changed_by, cluster, define, refused, remove
 
 # --- adding ----------------------------------------------------------------------------------------------------------

@@ -33,11 +33,10 @@ def test_waiting_for_what_does_not_happen_ends_at_the_deadline(tmp_path: Path) -
 
 
 def test_it_tells_since_when_all_is_well_and_when_it_never_is(tmp_path: Path) -> None:
-    with Witness(tmp_path) as witness:
-        with connect(witness.url.format(id="r1", node="a", token=1), proxy=None):
-            settled_s = witness.wait_settled(["r1"], ["a"], 0, timeout_s=5)
-            assert settled_s == witness.diary().stays()[0].from_s
-            assert witness.wait_settled(["r1", "r2"], ["a"], 0, timeout_s=0.05) == math.inf
+    with Witness(tmp_path) as witness, connect(witness.url.format(id="r1", node="a", token=1), proxy=None):
+        settled_s = witness.wait_settled(["r1"], ["a"], 0, timeout_s=5)
+        assert settled_s == witness.diary().stays()[0].from_s
+        assert witness.wait_settled(["r1", "r2"], ["a"], 0, timeout_s=0.05) == math.inf
 
 
 def test_a_line_that_is_half_written_is_read_when_it_is_whole(tmp_path: Path) -> None:

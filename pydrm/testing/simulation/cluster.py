@@ -128,6 +128,12 @@ class SimulatedCluster:
         self._note(f"power cut {name}")
         self.nodes[name].host.kill(power=True)
 
+    def wipe(self, name: str) -> None:
+        """The node is killed, and its disk replaced by an empty one."""
+        self._note(f"wipe {name}")
+        self.nodes[name].host.kill()
+        self.nodes[name].host.disk.wipe()
+
     def stop(self, name: str) -> None:
         """SIGTERM: hand over and leave."""
         node = self.nodes[name]

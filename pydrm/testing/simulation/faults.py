@@ -40,6 +40,7 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
     "everything": _EVERYTHING,
     "crashes": {"kill": 0.2, "power_cut": 0.2, "stop": 0.05},
     "network": {"isolate": 0.15, "cut_one_way": 0.15, "bridge": 0.05, "slow": 0.1, "reset": 0.3},
+    "laggards": {"slow": 1.0, "isolate": 0.2},
     "frozen": {"pause": 0.2, "block_app": 0.2, "drift": 0.1},
     "disks": {"disk_full": 0.1, "disk_broken": 0.05, "power_cut": 0.1},
     "deploys": {"stop": 0.3, "refuse": 0.05},
@@ -139,7 +140,7 @@ class Misfortune:
 
     def _slow(self) -> None:
         one, other = self._two()
-        self._cluster.network.slow(one, other, 0.05 + 0.3 * self._random.random())
+        self._cluster.network.slow(one, other, 0.9 * self._random.random())
 
     def _reset(self) -> None:
         self._cluster.network.reset(*self._two())

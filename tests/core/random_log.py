@@ -1,0 +1,178 @@
+"""
+Long random logs, each made by one seed, for tests that compare replicas.
+
+Run as a program it is one replica of its own: it reads a pickled log and prints the state's digest after
+each request.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+from pydrm.core import machine
+from pydrm.core.commands import (
+    AddResources,
+    Command,
+    Drain,
+    Expire,
+    ForceRelease,
+    Form,
+    Handle,
+    HandleReport,
+    Join,
+    Place,
+    Release,
+    RemoveResources,
+    Renew,
+    Report,
+    Request,
+    RequestId,
+    Resign,
+)
+from pydrm.core.machine import Outcome, apply
+from pydrm.core.records import Condition, Definition, Node
+from pydrm.core.state import State
+from tests.core.build import LEASE_TTL_MS, MEMBERS
+
+IDS = [f"resource-{number}" for number in range(80)]
+STEP_MAX = 7  # So small that steps often stop in the middle of something.
+
+
+class RandomLog:
+    """What nodes and operators might say to *state*, most of it sensible, some of it out of date or repeated."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.state = State()
+        self.sequence = 0
+        self.said: list[Request] = []
+
+    def go_on(self, times: int) -> Iterator[tuple[Request, Outcome]]:
+        """So many requests, each made for the state as it is then, and applied to it."""
+        for _ in range(times):
+            request = self._next()
+            yield request, apply(self.state, request)
+
+    def _next(self) -> Request:
+        if self.state.settings is None:
+            return Request(Form("orders", MEMBERS, LEASE_TTL_MS))
+        if self.said and self.random.random() < 0.08:
+            return self.random.choice(self.said[-200:])
+        makers: list[tuple[int, Callable[[], Command]]] = [
+            (6, self._join),
+            (8, self._renew),
+            (3, self._expire),
+            (1, self._drain),
+            (1, self._resign),
+            (14, self._add),
+            (4, self._remove),
+            (30, self._release),
+            (15, self._report),
+            (2, self._force),
+            (8, Place),
+        ]
+        make = self.random.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0]
+        request = Request(make(), self._request_id() if self.random.random() < 0.5 else None)
+        self.said.append(request)
+        return request
+
+    def _node(self) -> Node | None:
+        nodes = [node for _, node in sorted(self.state.nodes.items())]
+        living = [node for node in nodes if node.lives]
+        some = living if living and self.random.random() < 0.9 else nodes
+        return self.random.choice(some) if some else None
+
+    def _request_id(self) -> RequestId | None:
+        node = self._node()
+        if node is None:
+            return None
+        self.sequence += 1
+        sequence = self.sequence - (self.random.randrange(5) if self.random.random() < 0.1 else 0)
+        return RequestId(node.name, node.incarnation, sequence, floor=max(1, self.sequence - 20))
+
+    def _join(self) -> Command:
+        name = self.random.choice("abcdef")
+        old = self.state.nodes.get(name)
+        directory = self.random.choice([f"disk-{name}", "elsewhere", ""])
+        replaces = old.incarnation if old else 0
+        return Join(name, f"nonce-{self.random.randrange(10**9)}", replaces, LEASE_TTL_MS, directory)
+
+    def _renew(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Renew("a", 0, 1, LEASE_TTL_MS)
+        return Renew(node.name, node.incarnation, node.count + self.random.choice([0, 1, 1, 2]), LEASE_TTL_MS)
+
+    def _expire(self) -> Command:
+        node = self._node()
+        return Expire(node.name, node.incarnation, node.count) if node else Expire("a", 0, 0)
+
+    def _drain(self) -> Command:
+        node = self._node()
+        return Drain(node.name, node.incarnation) if node else Drain("a", 0)
+
+    def _resign(self) -> Command:
+        node = self._node()
+        return Resign(node.name, node.incarnation) if node else Resign("a", 0)
+
+    def _add(self) -> Command:
+        ids = self.random.sample(IDS, self.random.choice([1, 1, 2, 5, 30]))
+        definitions = (
+            Definition(
+                id,
+                self.random.choice(["websocket", "poll"]),
+                self.random.choice([b"one", b"two"]),
+                weight=self.random.choice([1, 1, 1, 2, 7]),
+                overlap=self.random.random() < 0.25,
+            )
+            for id in ids
+        )
+        return AddResources(tuple(definitions), if_absent=self.random.random() < 0.2)
+
+    def _remove(self) -> Command:
+        return RemoveResources(tuple(self.random.choices(IDS, k=self.random.choice([1, 1, 3]))))
+
+    def _claims(self, node: Node) -> list[Handle]:
+        assignments = [self.state.assignments[key] for key in self.state.held_by(node.name, node.incarnation)]
+        return [Handle(a.resource, a.slot, claim.token) for a in assignments for claim in a.claims()]
+
+    def _release(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Place()
+        claims = self._claims(node)
+        some = self.random.sample(claims, self.random.randint(0, len(claims)))
+        return Release(node.name, node.incarnation, tuple(some))
+
+    def _report(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Place()
+        claims = self._claims(node)
+        some = self.random.sample(claims, self.random.randint(0, len(claims)))
+        condition = self.random.choice([Condition.OPEN, Condition.OPEN, Condition.RETRYING, Condition.STUCK])
+        reports = (HandleReport(claim.resource, claim.slot, claim.token, condition) for claim in some)
+        return Report(node.name, node.incarnation, tuple(reports))
+
+    def _force(self) -> Command:
+        held = sorted((key, a.holder.token) for key, a in self.state.assignments.items() if a.holder is not None)
+        if not held:
+            return Place()
+        (id, slot), token = self.random.choice(held)
+        return ForceRelease(id, slot, token, "why")
+
+
+def main(path: str) -> None:
+    machine.STEP_ASSIGNMENTS_MAX = STEP_MAX
+    state = State()
+    for request in pickle.loads(Path(path).read_bytes()):
+        apply(state, request)
+        sys.stdout.write(f"{state.digest:032x}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

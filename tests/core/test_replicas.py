@@ -1,0 +1,136 @@
+"""
+Replicas that are fed the same log are equal, whatever else differs between them.
+
+They may have another hash seed, and they may have started from a snapshot: no decision depends on the order of
+a set, on the order in which records came into a table, or on anything that is not in a record.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pydrm
+from pydrm.core import machine
+from pydrm.core.invariants import check
+from pydrm.core.machine import apply
+from pydrm.core.records import Phase
+from pydrm.core.state import State
+from tests.core import random_log
+from tests.core.random_log import STEP_MAX, RandomLog
+
+
+@pytest.fixture(autouse=True)
+def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "STEP_ASSIGNMENTS_MAX", STEP_MAX)
+
+
+def digests_of_a_replica(log: Path, *, hash_seed: int) -> list[str]:
+    """What another process with that PYTHONHASHSEED gets from the log, after each request."""
+    # Two folders above the package of this file, and the one that pydrm itself was imported from.
+    roots = [str(Path(random_log.__file__).parents[2]), *(str(Path(path).parent) for path in pydrm.__path__)]
+    environ = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": os.pathsep.join(roots)}
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.core.random_log", str(log)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return run.stdout.split()
+
+
+def test_replicas_with_different_hash_seeds_have_equal_digests_after_each_request(tmp_path: Path):
+    """Nothing iterates over a set or uses a hash of its own."""
+    log = RandomLog(seed=1)
+    requests = [request for request, _ in log.go_on(3000)]
+    (tmp_path / "log").write_bytes(pickle.dumps(requests))
+
+    one = digests_of_a_replica(tmp_path / "log", hash_seed=1)
+    other = digests_of_a_replica(tmp_path / "log", hash_seed=4242)
+
+    assert len(one) == len(requests)
+    assert one == other
+    assert one[-1] == f"{log.state.digest:032x}"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_replica_that_began_from_a_snapshot_decides_like_one_that_has_seen_it_all(seed: int):
+    """The records are all there is: what was before them makes no difference to anything after."""
+    log = RandomLog(seed)
+    for _ in range(5):
+        for _ in log.go_on(300):
+            pass
+        restored = restore(log.state)
+        assert check(restored) == []
+        assert restored.digest == log.state.digest
+
+        for request, expected in log.go_on(200):
+            assert apply(restored, request) == expected
+            assert restored.digest == log.state.digest
+        assert check(log.state) == []
+        assert check(restored) == []
+
+
+def test_a_random_log_reaches_every_corner():
+    """It would prove little if it did not have handoffs of all kinds under way, and steps that stopped half way."""
+    log = RandomLog(seed=7)
+    seen: set[object] = set()
+    for _ in log.go_on(2500):
+        state = log.state
+        seen |= {(a.phase, a.target is not None, bool(a.excluded)) for a in state.assignments.values()}
+        seen |= {"dead"} if state.index.dead else set()
+        seen |= {"following"} if any(record.following for record in state.records.values()) else set()
+
+    assert seen >= {
+        (Phase.WAITING, False, False),
+        (Phase.WAITING, False, True),
+        (Phase.HELD, False, False),
+        (Phase.HELD, False, True),
+        (Phase.OPENING, True, False),
+        (Phase.RELEASING, False, False),
+        (Phase.RELEASING, True, False),
+        (Phase.REMOVING, False, False),
+        (Phase.REMOVING, True, False),
+        "dead",
+        "following",
+    }
+
+
+def restore(original: State) -> State:
+    """A new state made of the records of *original* in sorted order, as one read from a snapshot."""
+    state = State()
+    state.settings = original.settings
+    for name, node in sorted(original.nodes.items()):
+        state.nodes.put(name, node)
+    for id, record in sorted(original.records.items()):
+        state.records.put(id, record)
+    for key, assignment in sorted(original.assignments.items()):
+        state.assignments.put(key, assignment)
+    for number, entry in sorted(original.audit.items()):
+        state.audit.put(number, entry)
+    for client in original.sessions.clients():
+        for sequence, remembered in sorted(original.sessions._answers.get(client, {}).items()):
+            state.sessions.remember(client, sequence, remembered.answer)
+        state.sessions.forget_below(client, original.sessions.floor(client))
+    state.next_number = original.next_number
+    state.next_incarnation = original.next_incarnation
+    _fill_index(state)
+    return state
+
+
+def _fill_index(state: State) -> None:
+    """The index is not in a snapshot: its content follows from the assignments, its orders from their numbers."""
+    index = state.index
+    for assignment in sorted(state.assignments.values(), key=lambda a: (a.ticket, a.key)):
+        index.update(None, assignment)
+    for incarnation, claims in index.claims.items():
+        index.claims[incarnation] = dict(sorted(claims.items()))
+        if not state.is_current(incarnation):
+            index.ended(incarnation)
