@@ -27,15 +27,14 @@ def main() -> int:
     if arguments.log:
         logging.disable(logging.NOTSET)
         logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
-    sys.unraisablehook = lambda _: None  # what is left of killed processes, when it is collected
     failed, lived_s, began = 0, 0.0, time.monotonic()
     for seed in seeds:
-        cluster = live(seed, nodes=arguments.nodes, profile=arguments.profile, seconds=arguments.seconds)
-        wrong = cluster.verify()
-        lived_s += cluster.scheduler.now
+        life = live(seed, nodes=arguments.nodes, profile=arguments.profile, seconds=arguments.seconds)
+        wrong = life.violations
+        lived_s += life.seconds
         if arguments.trace:
-            print("\n".join(cluster.trace))
-            print(f"fingerprint {cluster.fingerprint()}")
+            print("\n".join(life.trace))
+            print(f"fingerprint {life.fingerprint}")
         if wrong:
             failed += 1
             print(f"seed {seed} failed: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))

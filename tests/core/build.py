@@ -222,6 +222,10 @@ def renew(name: str, *, incarnation: int = 1, count: int = 1, ttl_ms: int = LEAS
     return Renew(name, incarnation, count, ttl_ms)
 
 
+def release(node: str, incarnation: int, *handles: tuple[str, int]) -> Release:
+    return Release(node, incarnation, tuple(Handle(resource, 0, token) for resource, token in handles))
+
+
 def changed_by(outcome: Outcome) -> list[str]:
     """The resources whose assignments an outcome changed, in order, once each."""
     return list(dict.fromkeys(c.assignment.resource for c in outcome.changes if isinstance(c, AssignmentChanged)))
@@ -233,3 +237,18 @@ def refused(outcome: Outcome) -> Reason | None:
         assert outcome.changes == ()
         return outcome.answer.reason
     return None
+
+
+def begun(house: Cluster) -> list[str]:
+    """What is on its way from one holder to another."""
+    under_way = (Phase.RELEASING, Phase.OPENING)
+    return [a.resource for a in house.state.assignments.values() if a.phase in under_way]
+
+
+def opening_at_b() -> Cluster:
+    """r2 is being moved from a to b, with overlap: b is to open it while a keeps it."""
+    house = cluster("a", resources=["r1", "r2"], overlap=True)
+    house.join("b")
+    assert house.phase("r2") is Phase.OPENING
+    assert (house.holder("r2"), house.target("r2").node) == ("a", "b")
+    return house

@@ -1,7 +1,8 @@
 """
 How much Hypothesis tries: the same cases on every run, or many more with PYDRM_HYPOTHESIS=long.
 
-The long profile is random, and prints what reproduces a failure.
+The long profile is random, and prints what reproduces a failure. It takes minutes: run it with
+`-o faulthandler_timeout=0`, because a trace of running threads can crash Python 3.11.
 """
 
 from __future__ import annotations

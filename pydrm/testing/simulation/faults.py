@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from random import Random
 
+import attrs
+
 from pydrm.core.resource import Resource
 from pydrm.testing.simulation.cluster import SimulatedCluster
 
-__all__ = ["PROFILES", "live"]
+__all__ = ["PROFILES", "Life", "live"]
 
 _SLICE_S = 0.1
 _MOODS = ("calm", "calm", "calm", "slow", "raises", "stubborn")
@@ -43,17 +45,34 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
     "laggards": {"slow": 1.0, "isolate": 0.2},
     "frozen": {"pause": 0.2, "block_app": 0.2, "drift": 0.1},
     "disks": {"disk_full": 0.1, "disk_broken": 0.05, "power_cut": 0.1},
+    "churn": {"update": 10.0, "stop": 0.3, "slow": 0.5},
     "deploys": {"stop": 0.3, "refuse": 0.05},
     "calm": {},
 }
 
 
-def live(seed: int, *, nodes: int = 3, profile: str = "everything", seconds: float = 30.0) -> SimulatedCluster:
-    """One life; ask the cluster that is returned for its verdict."""
-    cluster = SimulatedCluster(seed, nodes=nodes)
-    Misfortune(cluster, PROFILES[profile]).run(seconds)
-    cluster.settle()
-    return cluster
+@attrs.frozen
+class Life:
+    """
+    Attributes:
+        violations: What went against the promises, in words.
+        trace: What happened, line by line.
+        seconds: How long it was, in simulated seconds.
+        fingerprint: Equal for equal lives.
+    """
+
+    violations: list[str]
+    trace: list[str]
+    seconds: float
+    fingerprint: str
+
+
+def live(seed: int, *, nodes: int = 3, profile: str = "everything", seconds: float = 30.0) -> Life:
+    """One life: *seconds* of misfortune, then peace, then the verdict."""
+    with SimulatedCluster(seed, nodes=nodes) as cluster:
+        Misfortune(cluster, PROFILES[profile]).run(seconds)
+        cluster.settle()
+        return Life(cluster.verify(), cluster.trace, cluster.scheduler.now, cluster.fingerprint())
 
 
 class Misfortune:
@@ -80,11 +99,19 @@ class Misfortune:
         if random.random() < 0.15 and len(cluster.acknowledged) < 40:
             self._made += 1
             cluster.add(self._resource(f"r{self._made}"), via=self._anyone())
-        known = sorted(id for id, wanted in cluster.acknowledged.items() if wanted and id not in cluster.uncertain)
-        if known and random.random() < 0.05:
-            cluster.add(self._resource(random.choice(known)), via=self._anyone())
-        if known and random.random() < 0.03:
+        if random.random() < 0.05:
+            self._update()
+        if random.random() < 0.03 and (known := self._known()):
             cluster.remove(random.choice(known), via=self._anyone())
+
+    def _update(self) -> None:
+        if known := self._known():
+            self._cluster.add(self._resource(self._random.choice(known)), via=self._anyone())
+
+    def _known(self) -> list[str]:
+        """What is under management for certain."""
+        cluster = self._cluster
+        return sorted(id for id, wanted in cluster.acknowledged.items() if wanted and id not in cluster.uncertain)
 
     def _resource(self, id: str) -> Resource:
         return Resource(id, kind="held", mood=self._random.choice(_MOODS), version=self._random.randrange(10**6))

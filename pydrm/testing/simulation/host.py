@@ -74,6 +74,15 @@ class SimHost:
         self.disk.process_gone()
         self._network.host_gone(self.name, silently=power)
         self.died()
+        self.scheduler.call_later(0.0, self._bury(self.app, self.aside))
+
+    def _bury(self, *loops: SimLoop) -> Callable[[], None]:
+        def bury() -> None:
+            for loop in loops:
+                loop.bury()
+
+        # Later, because it may be one of their own tasks that ends the process.
+        return bury
 
     def pause(self) -> None:
         self.paused = True

@@ -153,9 +153,9 @@ class _Stream:
     def end_gone(self, name: str, *, silently: bool) -> None:
         for end in self.ends:
             if end.host.name == name and not end.gone:
-                end.gone = True
                 if not silently:
                     end.send(None)
+                end.gone = True
 
 
 class _End(asyncio.Transport):
@@ -203,7 +203,9 @@ class _End(asyncio.Transport):
     # What happens on the way.
 
     def send(self, data: bytes | None) -> None:
-        """Bytes, or None for the end of the stream."""
+        """Bytes, or None for the end of the stream. What is gone says nothing more."""
+        if self.gone:
+            return
         if self._stalled or self._stream.network.is_cut(self.host.name, self.peer.host.name):
             self._stalled.append(data)
             return

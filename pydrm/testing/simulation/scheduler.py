@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import weakref
 from asyncio import events
 from collections.abc import Callable
 from contextvars import Context
@@ -20,6 +21,7 @@ __all__ = ["Scheduler", "SimLoop"]
 
 # Time passes a little with each event, so that two readings of a clock are not the same for ever.
 _EVENT_S = 1e-6
+_UNWINDS_MAX = 50
 
 
 class Scheduler:
@@ -67,6 +69,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._network = network
         self._host = host
         self._waiting: list[asyncio.Handle] = []
+        self._tasks: list[weakref.ref[asyncio.Task[Any]]] = []
+        self._tasks_left = 100
 
     # --- the scheduler's side ----------------------------------------------------------------------------------------
 
@@ -93,6 +97,24 @@ class SimLoop(asyncio.AbstractEventLoop):
         """The process is gone: nothing more runs here, not even what tidies up."""
         self._gone = True
         self._waiting.clear()
+
+    def bury(self) -> None:
+        """
+        Unwind what the process left unfinished, now rather than whenever it is collected.
+
+        It reaches nobody any more. A coroutine that waits while it is unwound is unwound from there.
+        """
+        for reference in self._tasks:
+            task = reference()
+            coroutine = task.get_coro() if task is not None and not task.done() else None
+            for _ in range(_UNWINDS_MAX):
+                try:
+                    if coroutine is not None:
+                        coroutine.close()
+                except BaseException:  # noqa: BLE001 (it may raise what it likes, for nobody hears it)
+                    continue
+                break
+        self._tasks.clear()
 
     def _schedule(self, when: float, handle: asyncio.Handle) -> None:
         if not self._gone:
@@ -135,7 +157,14 @@ class SimLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any) -> Any:
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        if self._gone:
+            coro.close()  # it will never begin
+        self._tasks.append(weakref.ref(task))
+        if len(self._tasks) > 2 * self._tasks_left:
+            self._tasks = [reference for reference in self._tasks if reference() is not None]
+            self._tasks_left = max(len(self._tasks), 100)
+        return task
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any
@@ -151,7 +180,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             else:
                 self.call_soon(_finish, future, result, None)
 
-        self._host.in_a_thread(work)
+        if not self._gone:
+            self._host.in_a_thread(work)
         return future
 
     async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:

@@ -1,0 +1,345 @@
+"""
+The codec: what goes in comes out, and whatever else comes in is refused with `CodecError`, and only with it.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pydrm.core.commands import (
+    AddResources,
+    Command,
+    Drain,
+    Expire,
+    ForceRelease,
+    Form,
+    Handle,
+    HandleReport,
+    Join,
+    Place,
+    Release,
+    RemoveResources,
+    Renew,
+    Report,
+    Request,
+    RequestId,
+    Resign,
+)
+from pydrm.core.records import Condition, Definition
+from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
+from pydrm.engine.codec import (
+    Append,
+    CodecError,
+    Forward,
+    Frame,
+    Hello,
+    NextIndex,
+    Ping,
+    Refusal,
+    RequestVote,
+    Vote,
+    check_entry,
+    decode_entry,
+    decode_frame,
+    decode_json,
+    definition_of,
+    encode_entry,
+    encode_frame,
+    encode_json,
+    encode_request,
+    resource_of,
+)
+from pydrm.errors import InvalidResource
+
+COMMANDS: list[Command] = [
+    Form("orders-1", (("a", "replica-a"), ("b", "replica-b")), 2000),
+    Join("a", "nonce", 3, 2000, "directory", "a.example:7000"),
+    Renew("a", 4, 2**40, 2000),
+    Expire("a", 4, 7),
+    Drain("a", 4),
+    Resign("a", 4),
+    AddResources((Definition("trädes", "websocket", b"\x80\xff", 7, True), Definition("x", "custom", b"")), True),
+    RemoveResources(("one", "two")),
+    Release("a", 4, (Handle("one", 0, 11), Handle("two", 1, 12))),
+    Report("a", 4, tuple(HandleReport("one", 0, 11, condition, "why") for condition in Condition)),
+    ForceRelease("one", 0, 11, "it is stuck"),
+    Place(),
+]
+
+# For ever: whoever changes one of these makes the logs of all clusters unreadable.
+NUMBERS = {
+    Form: 1,
+    Join: 2,
+    Renew: 3,
+    Expire: 4,
+    Drain: 5,
+    Resign: 6,
+    AddResources: 7,
+    RemoveResources: 8,
+    Release: 9,
+    Report: 10,
+    ForceRelease: 11,
+    Place: 12,
+}
+
+FRAMES: list[Frame] = [
+    Hello(1, "orders", "a", "replica-a", "orders-1", 3, "nonce", "a:7000", ("a", "b"), (("a", "replica-a"),)),
+    Refusal("no"),
+    Ping(),
+    RequestVote(4, 100, 3),
+    Vote(4),
+    Append(4, 90, 99, 3, ((b"\x00command", 100, 4), (b"\x01", 101, 4))),
+    NextIndex(4, 102, True, False),
+    Forward(b"\x00command"),
+]
+
+hostile = [
+    b"",
+    b"\xc1",
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    b"\xdb\xff\xff\xff\xff",
+    b"\x91" * 100_000,
+    b"\x81\xa1a" * 100_000,
+    b"\x92\x02\xa1\xff",
+    b"\x92\x0e\xc4\x01\x00tail",
+    b"\x91\x93\x0c\xc0" + b"\x91" * 100_000,
+]
+
+
+def name_of(value: object) -> str:
+    return type(value).__name__
+
+
+# --- entries of the log ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=name_of)
+def test_a_command_comes_out_as_it_went_in(command: Command):
+    """With its request id, and without."""
+    requests = [Request(command), Request(command, RequestId("a", 4, 2**40, 17))]
+
+    assert decode_entry(encode_entry(map(encode_request, requests))) == requests
+
+
+def test_each_command_has_the_number_that_it_always_had():
+    """All commands that there are, each under its own number; nothing else is in the log."""
+    written = {
+        type(command): msgspec.msgpack.decode(encode_entry([encode_request(Request(command))]))[0][0]
+        for command in COMMANDS
+    }
+
+    assert written == NUMBERS
+    assert set(written) == set(get_args(Command))
+
+
+def test_requests_of_one_entry_keep_their_order():
+    """They are applied in order; an entry may also be empty."""
+    requests = [Request(Drain("a", number)) for number in range(100)]
+
+    assert decode_entry(encode_entry(map(encode_request, requests))) == requests
+    assert decode_entry(encode_entry([])) == []
+
+
+def test_a_command_without_a_field_that_has_a_default_is_read():
+    """So a field can be added: what an older version wrote has none."""
+    written = msgspec.msgpack.encode([(2, None, {"node": "a", "nonce": "n", "replaces": 0, "lease_ttl_ms": 2000})])
+
+    assert decode_entry(written) == [Request(Join("a", "n", 0, 2000))]
+
+
+def test_a_command_of_a_newer_version_is_refused_and_its_number_named():
+    """It must not be skipped: the others will not skip it."""
+    written = msgspec.msgpack.encode([(13, None, {})])
+
+    with pytest.raises(CodecError, match="command 13 is of a newer version of pydrm"):
+        decode_entry(written)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        {},
+        [[]],
+        [(5, None, {"node": "a"})],
+        [(5, None, {"node": "a", "incarnation": "4"})],
+        [(5, None, {"node": 4, "incarnation": 4})],
+        [(10, None, {"node": "a", "incarnation": 4, "reports": [{"condition": "no such condition"}]})],
+        [(5, {"node": "a"}, {"node": "a", "incarnation": 4})],
+        [("5", None, {"node": "a", "incarnation": 4})],
+    ],
+)
+def test_an_entry_of_another_shape_is_refused(entry: object):
+    """Whatever is missing or of another type."""
+    with pytest.raises(CodecError):
+        decode_entry(msgspec.msgpack.encode(entry))
+
+
+@pytest.mark.parametrize("data", hostile)
+def test_a_hostile_entry_is_refused(data: bytes):
+    """Lengths that lie, nesting without end, text that is none: an error, not a crash and not gigabytes."""
+    with pytest.raises(CodecError):
+        decode_entry(data)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.binary(max_size=200))
+def test_an_entry_of_any_bytes_is_read_or_refused(data: bytes):
+    """Nothing but CodecError comes out."""
+    try:
+        decode_entry(data)
+    except CodecError:
+        return
+
+
+@settings(derandomize=True, deadline=None, max_examples=500)
+@given(st.sampled_from(COMMANDS), st.data())
+def test_a_damaged_entry_is_read_or_refused(command: Command, data: st.DataObject):
+    """So close to a real one that it gets deep into the reading."""
+    entry = bytearray(encode_entry([encode_request(Request(command, RequestId("a", 4, 20, 17)))]))
+    for place in data.draw(st.lists(st.integers(0, len(entry) - 1), min_size=1, max_size=3)):
+        entry[place] = data.draw(st.integers(0, 255))
+    try:
+        decode_entry(bytes(entry))
+    except CodecError:
+        return
+
+
+def test_an_entry_is_checked_as_the_log_has_it():
+    """There it has PySyncObj's kind in front. ValueError, because it is a peer's fault: its link is closed."""
+    entry = encode_entry([encode_request(Request(Drain("a", 4)))])
+
+    check_entry(b"\x00" + entry)
+    for bad in (entry, b"\x00" + entry[:-1], b"\x00", b"", b"\x00" + msgspec.msgpack.encode([(13, None, {})])):
+        with pytest.raises(ValueError, match="an entry of the log|newer version"):
+            check_entry(bad)
+
+
+# --- frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=name_of)
+def test_a_frame_comes_out_as_it_went_in(frame: Frame):
+    """From bytes, and from a view of a larger buffer."""
+    data = encode_frame(frame)
+
+    assert decode_frame(data) == frame
+    assert decode_frame(memoryview(b"<" + data + b">")[1:-1]) == frame
+
+
+def test_every_frame_that_there_is_was_tried():
+    """The test of the test."""
+    assert {type(frame) for frame in FRAMES} == set(get_args(Frame))
+
+
+def test_a_hello_without_members_is_read():
+    """A field at the end with a default may be left out."""
+    fields = [1, 1, "orders", "a", "replica-a", "", 1, "nonce", "a:7000", ["a"]]
+
+    assert decode_frame(msgspec.msgpack.encode(fields)) == Hello(
+        1, "orders", "a", "replica-a", "", 1, "nonce", "a:7000", ("a",)
+    )
+
+
+@pytest.mark.parametrize("fields", [[99, 1], [10, 1, 2], [10, 1, 2, "3"], [12, 1, 1, 1, 1, [["text", 1, 1]]], [], {}])
+def test_a_frame_of_another_shape_is_refused(fields: object):
+    """An unknown number, a field that is missing, or of another type."""
+    with pytest.raises(CodecError, match="a frame cannot be read"):
+        decode_frame(msgspec.msgpack.encode(fields))
+
+
+@pytest.mark.parametrize("data", hostile)
+def test_a_hostile_frame_is_refused(data: bytes):
+    """Anybody who can connect can send these."""
+    with pytest.raises(CodecError, match="a frame cannot be read"):
+        decode_frame(data)
+
+
+@settings(derandomize=True, deadline=None, max_examples=500)
+@given(st.binary(max_size=200))
+@example(b"\x9a\x01" + b"\xff" * 60)
+def test_a_frame_of_any_bytes_is_read_or_refused(data: bytes):
+    """Nothing but CodecError comes out."""
+    try:
+        decode_frame(data)
+    except CodecError:
+        return
+
+
+@settings(derandomize=True, deadline=None, max_examples=500)
+@given(st.sampled_from(FRAMES), st.data())
+def test_a_damaged_frame_is_read_or_refused(frame: Frame, data: st.DataObject):
+    """So close to a real one that it gets deep into the reading."""
+    written = bytearray(encode_frame(frame))
+    for place in data.draw(st.lists(st.integers(0, len(written) - 1), min_size=1, max_size=3)):
+        written[place] = data.draw(st.integers(0, 255))
+    try:
+        decode_frame(bytes(written))
+    except CodecError:
+        return
+
+
+# --- resources -------------------------------------------------------------------------------------------------------
+
+
+def test_a_resource_comes_out_of_its_definition_as_it_went_in():
+    """With all its fields, whatever JSON they are."""
+    resource = Resource(
+        "trädes", kind="websocket", weight=7, overlap=True, url="wss://x", headers={"a": [1, 2.5, None, True, "ü"]}
+    )
+
+    definition = definition_of(resource)
+
+    assert (definition.id, definition.kind, definition.weight, definition.overlap) == ("trädes", "websocket", 7, True)
+    assert resource_of(definition) == resource
+
+
+def test_equal_resources_have_equal_definitions_whatever_the_order_of_their_fields():
+    """Otherwise adding the same again would close and open it."""
+    one = Resource("x", kind="custom", b=1, a={"d": [{"f": 1, "e": 2}], "c": 2})
+    other = Resource("x", kind="custom", a={"c": 2, "d": [{"e": 2, "f": 1}]}, b=1)
+
+    assert definition_of(one) == definition_of(other)
+
+
+def test_what_is_too_large_names_the_largest_field():
+    """That one should be looked at first."""
+    resource = Resource("x", kind="custom", small="a", large="b" * FIELDS_BYTES_MAX, middle="c" * 100)
+
+    with pytest.raises(InvalidResource, match=f"more than {FIELDS_BYTES_MAX}; this is the largest") as refusal:
+        definition_of(resource)
+    assert (refusal.value.resource, refusal.value.field) == ("x", "large")
+
+
+def test_what_just_fits_is_kept():
+    """The limit is of all fields together, in bytes as they are kept."""
+    room = FIELDS_BYTES_MAX - len(definition_of(Resource("x", kind="custom", text="b" * 65535)).fields) + 65535
+
+    assert len(definition_of(Resource("x", kind="custom", text="b" * room)).fields) == FIELDS_BYTES_MAX
+    with pytest.raises(InvalidResource):
+        definition_of(Resource("x", kind="custom", text="b" * (room + 1)))
+
+
+# --- small files -----------------------------------------------------------------------------------------------------
+
+
+def test_json_for_people_comes_out_as_it_went_in():
+    """Indented, with a line end."""
+    value = {"name": "ä", "members": {"a": "1"}}
+
+    assert encode_json(value) == '{\n  "name": "ä",\n  "members": {\n    "a": "1"\n  }\n}\n'.encode()
+    assert decode_json(encode_json(value), dict) == value
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b'{"a": "b"}', b'{"a": "\xff"}', b"[" * 100_000])
+def test_json_of_another_shape_is_refused(data: bytes):
+    """A damaged file is somebody's to mend, not a bug."""
+    with pytest.raises(CodecError):
+        decode_json(data, dict[str, int])

@@ -1,0 +1,72 @@
+"""
+Random lives under all faults at once, and the proof that the simulator sees what is wrong.
+
+`PYDRM_SEEDS=0-1999 pytest tests/simulation` or `tox -e simulation` lives through more of them.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pydrm.testing.simulation.faults import PROFILES, live
+from tests.simulation.plants import PLANTS, Plant, expire_waits_in_a_queue
+
+FIRST, LAST = (int(seed) for seed in os.environ.get("PYDRM_SEEDS", "0-19").split("-"))
+
+# The profile that brings each planted fault to light the soonest.
+HUNTED_IN = {
+    "lease_from_the_time_of_apply": "laggards",
+    "lease_from_the_time_of_the_retry": "laggards",
+    "expire_without_compare": "laggards",
+    "release_is_cancelled": "churn",
+    "token_counter_restarts": "crashes",
+    "holder_goes_on_after_the_lease": "network",
+}
+HUNT_SEEDS = range(120)
+
+
+@pytest.mark.parametrize("seed", range(FIRST, LAST + 1))
+def test_three_nodes_keep_their_promises_through_everything(seed: int):
+    life = live(seed)
+
+    assert life.violations == [], replay(seed, 3, "everything")
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + (LAST - FIRST + 1) // 3))
+def test_five_nodes_keep_their_promises_through_everything(seed: int):
+    life = live(seed, nodes=5)
+
+    assert life.violations == [], replay(seed, 5, "everything")
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_every_profile_is_survived(profile: str):
+    for seed in range(2):
+        life = live(seed, profile=profile)
+
+        assert life.violations == [], replay(seed, 3, profile)
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+def test_a_planted_fault_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch):
+    plant(monkeypatch)
+
+    found = next((seed for seed in HUNT_SEEDS if live(seed, profile=HUNTED_IN[plant.__name__]).violations), None)
+
+    assert found is not None
+
+
+def test_a_delay_before_an_expire_is_harmless_as_long_as_it_is_compared(monkeypatch: pytest.MonkeyPatch):
+    """So what finds `expire_without_compare` is the lack of the compare, not the delay it is planted with."""
+    expire_waits_in_a_queue(monkeypatch)
+
+    for seed in range(6):
+        life = live(seed, profile="laggards")
+
+        assert life.violations == [], replay(seed, 3, "laggards")
+
+
+def replay(seed: int, nodes: int, profile: str) -> str:
+    return f"python -m pydrm.testing.simulate --seeds {seed} --nodes {nodes} --profile {profile} --trace"
