@@ -15,7 +15,7 @@ assignment becomes, or None for "gone, and its record with it". `IGNORED` cells 
 says nothing new.
 
     event          HELD         OPENING        RELEASING          REMOVING           WAITING
-    RELEASED       -            HELD by target WAITING or target  gone or target     -
+    RELEASED       WAITING      HELD by target WAITING or target  gone or target     -
     TARGET_RELEASED -           HELD           no target          no target          -
     OPENED         -            RELEASING      -                  -                  -
     HOLDER_DIES    WAITING      HELD by target WAITING or target  gone or target     -
@@ -26,6 +26,10 @@ says nothing new.
     FORCED         WAITING      HELD by target WAITING or target  gone or target     -
 
     * OPENING if the definition asks for overlap and there is a node to open it on.
+
+    "Gone" waits for those it was taken from by force: REMOVING, until the last of them has let go; unless the
+    removal itself is forced. HELD is released
+    only by a node that was asked to earlier, under the same token, when it was a target; it will not open it again.
 """
 
 from __future__ import annotations
@@ -97,7 +101,8 @@ def _wait(assignment: Assignment, given: Given) -> Assignment:
 
 def _start_moving(assignment: Assignment, given: Given) -> Assignment:
     if given.target is not None:
-        return attrs.evolve(assignment, phase=Phase.OPENING, target=given.target)
+        # Its weight counts where the target is, so a new definition's counts from here.
+        return attrs.evolve(assignment, phase=Phase.OPENING, weight=given.weight, target=given.target)
     return attrs.evolve(assignment, phase=Phase.RELEASING)
 
 
@@ -109,12 +114,19 @@ def _remove(assignment: Assignment, given: Given) -> Assignment:
     return attrs.evolve(assignment, phase=Phase.REMOVING)
 
 
-def _gone(assignment: Assignment, given: Given) -> None:
-    return None
+def _gone(assignment: Assignment, given: Given) -> Assignment | None:
+    """Gone, unless somebody it was taken from by force may still have a handle: then that one is waited for."""
+    if not assignment.excluded:
+        return None
+    holder, *excluded = assignment.excluded
+    return attrs.evolve(assignment, phase=Phase.REMOVING, holder=holder, target=None, excluded=tuple(excluded))
 
 
 def _keep_holder(assignment: Assignment, given: Given) -> Assignment:
-    return attrs.evolve(assignment, phase=Phase.HELD, target=None)
+    """The target is gone. What the holder has is released too if it is of an old revision (rule 4)."""
+    assert assignment.holder is not None
+    phase = Phase.HELD if assignment.holder.revision == given.revision else Phase.RELEASING
+    return attrs.evolve(assignment, phase=phase, target=None)
 
 
 def _without_target(assignment: Assignment, given: Given) -> Assignment:
@@ -134,7 +146,12 @@ def _next_to_remove(assignment: Assignment, given: Given) -> Assignment | None:
     """REMOVING, and the holder has let go."""
     if assignment.target is not None:
         return attrs.evolve(assignment, holder=assignment.target, target=None)
-    return _wait(assignment, given) if given.following else None
+    return _wait(assignment, given) if given.following else _gone(assignment, given)
+
+
+def _gone_by_force(assignment: Assignment, given: Given) -> Assignment | None:
+    """REMOVING, and whoever asks for force does not want to wait for anybody."""
+    return _next_to_remove(assignment, given) if assignment.target or given.following else None
 
 
 def _forced(cell: Cell) -> Cell:
@@ -155,7 +172,7 @@ def _update_waiting(assignment: Assignment, given: Given) -> Assignment:
 IGNORED: Cell = _ignored
 
 TABLE: dict[tuple[Phase, Event], Cell] = {
-    (Phase.HELD, Event.RELEASED): IGNORED,
+    (Phase.HELD, Event.RELEASED): _wait,
     (Phase.HELD, Event.TARGET_RELEASED): IGNORED,
     (Phase.HELD, Event.OPENED): IGNORED,
     (Phase.HELD, Event.HOLDER_DIES): _wait,
@@ -190,7 +207,7 @@ TABLE: dict[tuple[Phase, Event], Cell] = {
     (Phase.REMOVING, Event.MOVED): IGNORED,
     (Phase.REMOVING, Event.UPDATED): IGNORED,
     (Phase.REMOVING, Event.REMOVED): IGNORED,
-    (Phase.REMOVING, Event.FORCED): _forced(_next_to_remove),
+    (Phase.REMOVING, Event.FORCED): _forced(_gone_by_force),
     (Phase.WAITING, Event.RELEASED): IGNORED,
     (Phase.WAITING, Event.TARGET_RELEASED): IGNORED,
     (Phase.WAITING, Event.OPENED): IGNORED,

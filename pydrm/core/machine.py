@@ -82,14 +82,22 @@ class Decision:
 
     answer: Answer
     changes: tuple[Change, ...] = ()
+    bug: Exception | None = None
 
 
 @attrs.frozen
 class Outcome:
-    """What a request did, after placement: its answer and everything that was written, in order."""
+    """
+    What a request did, after placement.
+
+    Attributes:
+        changes: Everything that was written, in order.
+        bug: What deciding raised, if it did; for the log, as nothing of it is replicated.
+    """
 
     answer: Answer
     changes: tuple[Change, ...]
+    bug: Exception | None = None
 
 
 def apply(state: State, request: Request) -> Outcome:
@@ -111,7 +119,7 @@ def apply(state: State, request: Request) -> Outcome:
     for change in _remember(state, request.id, decision.answer):
         changes.append(change)
         evolve(state, change)
-    return Outcome(decision.answer, tuple(changes))
+    return Outcome(decision.answer, tuple(changes), decision.bug)
 
 
 def decide(state: State, command: Command) -> Decision:
@@ -122,7 +130,8 @@ def decide(state: State, command: Command) -> Decision:
     try:
         return decider(state, command)
     except Exception as error:  # noqa: BLE001 (rule 2: the border where a bug of ours becomes a refusal)
-        return _refused(Reason.BUG, f"{type(error).__name__}: {error}")
+        # Always in the same words: an exception's own differ between versions of Python, and answers are replicated.
+        return Decision(Refused(Reason.BUG, "a bug in pydrm; please report it"), bug=error)
 
 
 def _already_answered(state: State, request: RequestId | None) -> Answer | None:

@@ -54,7 +54,10 @@ def place(state: State, limit: int) -> list[Change]:
         return []
     draft = Draft(state)
     loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
-    for key in islice(state.index.waiting.values(), limit):
+    for key in state.index.waiting.values():
+        # What fits nowhere is passed over, and does not count: those behind it are not to wait with it.
+        if len(draft.changes) >= limit:
+            break
         assignment = state.assignments[key]
         name = loads.least(assignment.previous, _excluded(assignment, nodes))
         if name is None:
@@ -72,7 +75,7 @@ def balance(state: State, limit: int) -> list[Change]:
     nodes = _placeable(state)
     draft = Draft(state)
     _drain(state, draft, nodes, limit)
-    unplaced = state.index.dead or len(state.index.waiting) > limit
+    unplaced = state.index.dead or place(state, 1)
     if len(nodes) > 1 and len(draft.changes) < limit and not unplaced:
         loads = _expected_loads(state, nodes)
         _even_out(state, draft, nodes, loads, limit - len(draft.changes))
@@ -117,10 +120,13 @@ def _expected_loads(state: State, nodes: dict[str, Node]) -> dict[str, int]:
 
 def _even_out(state: State, draft: Draft, nodes: dict[str, Node], loads: dict[str, int], limit: int) -> None:
     sources = {name: _Movable(state, draft, name) for name in nodes}
+    # A giver counts with what it has, not with what may arrive: or what it gives would come back to it,
+    # because `place` looks at what is there, and would go again, for as long as the arrival takes.
+    settled = {name: state.index.load.get(name, 0) for name in nodes}
     for _ in range(limit):
         receiver = min(loads, key=lambda name: (loads[name], name))
-        for giver in sorted(loads, key=lambda name: (-loads[name], name)):
-            difference = loads[giver] - loads[receiver]
+        for giver in sorted(settled, key=lambda name: (-settled[name], name)):
+            difference = settled[giver] - loads[receiver]
             if difference < 2:
                 return
             assignment = sources[giver].best(difference)
@@ -129,6 +135,7 @@ def _even_out(state: State, draft: Draft, nodes: dict[str, Node], loads: dict[st
         else:
             return
         _begin_move(state, draft, assignment, nodes, receiver, Cause.BALANCED)
+        settled[giver] -= assignment.weight
         loads[giver] -= assignment.weight
         loads[receiver] += assignment.weight
 

@@ -59,6 +59,8 @@ class Resource:
             )
         if not isinstance(overlap, bool):
             raise InvalidResource(f"must be true or false, not {overlap!r}", resource=shown, field="overlap")
+        for name in fields:
+            _json(name, shown, repr(name))
         kept = {name: _json(value, shown, name) for name, value in fields.items()}
         self.__attrs_init__(id, kind, weight, overlap, MappingProxyType(kept))
 
@@ -86,7 +88,7 @@ class Resource:
             flat["weight"] = self.weight
         if self.overlap:
             flat["overlap"] = True
-        return flat | dict(self.fields)
+        return flat | {name: _json(value, self.id, name) for name, value in self.fields.items()}
 
     def get(self, name: str, default: Json = None) -> Json:
         """A free field's value, or *default*."""
@@ -138,5 +140,6 @@ def _json(value: Any, shown: str, name: str, depth: int = 0) -> Json:
         for key in value:
             if not isinstance(key, str):
                 raise InvalidResource(f"has a key that is not a string: {key!r}", resource=shown, field=name)
+            _json(key, shown, name)
         return {key: _json(item, shown, name, depth + 1) for key, item in value.items()}
     raise InvalidResource(f"must be a JSON value, not {type(value).__name__}", resource=shown, field=name)

@@ -339,6 +339,8 @@ class Replica:
             now = self._clock.now()
             for request in decode_entry(entry):
                 outcome = apply(self.state, request)
+                if outcome.bug is not None:
+                    _log.error("a bug in the state machine: %r is refused", request, exc_info=outcome.bug)
                 self._participant.applied(request, outcome, now)
                 if request.id is not None:
                     self.proposals.applied(request.id, outcome.answer)

@@ -94,13 +94,15 @@ def test_a_release_by_a_node_that_does_not_hold_it_is_passed_over():
     assert house.digest == before
 
 
-def test_a_release_of_what_nobody_asked_to_be_released_changes_nothing():
-    """A node never says so of itself: what it holds is decided by the cluster."""
-    house = cluster("a", resources=["r1"])
-    before = house.digest
+def test_a_release_of_what_is_held_is_believed_and_it_is_given_out_anew():
+    """Who has released a token never opens under it again; so the token would never be held by anybody."""
+    house = cluster("a", "b", resources=["r1"])
+    token = house.token("r1")
 
-    assert house.apply(release("a", 1, ("r1", house.token("r1")))) == Outcome(Done(), ())
-    assert house.digest == before
+    house.apply(release("a", 1, ("r1", token)))
+
+    assert house.phase("r1") is Phase.HELD
+    assert house.token("r1") > token
 
 
 def test_a_release_of_another_slot_is_passed_over():

@@ -47,7 +47,7 @@ def without_a(assignment: Assignment) -> Assignment:
 
 
 CELLS = [
-    (HELD, Event.RELEASED, GIVEN, HELD),
+    (HELD, Event.RELEASED, GIVEN, WAITING),
     (HELD, Event.TARGET_RELEASED, GIVEN, HELD),
     (HELD, Event.OPENED, GIVEN, HELD),
     (HELD, Event.HOLDER_DIES, GIVEN, WAITING),
@@ -249,6 +249,17 @@ def test_who_is_excluded_stays_excluded_whatever_happens(
 
     if expected is not None:
         assert new == attrs.evolve(expected, excluded=(C, *expected.excluded))
+
+
+def test_what_is_removed_waits_for_whom_it_was_taken_from_by_force() -> None:
+    """A handle that nobody could make go is still one: the record stays until it is known to be gone."""
+    forced = attrs.evolve(WAITING, excluded=(C,))
+
+    removed = after(forced, Event.REMOVED, GIVEN)
+
+    assert removed is not None
+    assert (removed.phase, removed.holder, removed.excluded) == (Phase.REMOVING, C, ())
+    assert after(removed, Event.RELEASED, GIVEN) is None
 
 
 @pytest.mark.parametrize("before", [WAITING_FIRST, RELEASING, REMOVING], ids=_named)

@@ -218,7 +218,7 @@ def test_an_entry_is_checked_as_the_log_has_it():
 
     check_entry(b"\x00" + entry)
     for bad in (entry, b"\x00" + entry[:-1], b"\x00", b"", b"\x00" + msgspec.msgpack.encode([(13, None, {})])):
-        with pytest.raises(ValueError, match="an entry of the log|newer version"):
+        with pytest.raises(ValueError, match=r"an entry of the log|newer version"):
             check_entry(bad)
 
 
@@ -320,7 +320,7 @@ def test_what_is_too_large_names_the_largest_field():
 
 def test_what_just_fits_is_kept():
     """The limit is of all fields together, in bytes as they are kept."""
-    room = FIELDS_BYTES_MAX - len(definition_of(Resource("x", kind="custom", text="b" * 65535)).fields) + 65535
+    room = FIELDS_BYTES_MAX - len(definition_of(Resource("x", kind="custom", text="b" * 60000)).fields) + 60000
 
     assert len(definition_of(Resource("x", kind="custom", text="b" * room)).fields) == FIELDS_BYTES_MAX
     with pytest.raises(InvalidResource):
@@ -343,3 +343,11 @@ def test_json_of_another_shape_is_refused(data: bytes):
     """A damaged file is somebody's to mend, not a bug."""
     with pytest.raises(CodecError):
         decode_json(data, dict[str, int])
+
+
+@pytest.mark.xfail(strict=True, reason="decode_json lets through what decode_frame refuses: see _UNREADABLE")
+@pytest.mark.parametrize("data", [b'{"a": "\xff"}', b'{"a": ' + b"[" * 100_000])
+def test_json_whose_text_is_none_or_that_is_nested_without_end_is_refused(data: bytes):
+    """Damage of a disk can look like anything."""
+    with pytest.raises(CodecError):
+        decode_json(data, dict[str, object])

@@ -1,0 +1,632 @@
+"""
+`Transport` on real sockets: one link for each pair, in order, and strangers cost little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import combinations
+
+import msgspec
+import pytest
+
+from pydrm.clock import SystemClock
+from pydrm.engine import transport
+from pydrm.engine.codec import CodecError, Forward, Frame, Hello, Ping, Refusal, Vote, decode_frame, encode_frame
+from pydrm.engine.transport import Transport
+from pydrm.errors import ConfigurationError
+from pydrm.testing.ports import Ports
+from tests.engine.loops import on_a_loop, until
+
+HELLO = Hello(
+    version=1,
+    cluster="orders",
+    node="?",
+    replica_id="?",
+    cluster_id="",
+    boot=3,
+    nonce="?",
+    address="",
+    voters=("a", "b", "c"),
+)
+
+
+def hello(node: str, **fields: object) -> Hello:
+    own = {"node": node, "replica_id": f"replica-{node}", "nonce": f"nonce-{node}", **fields}
+    return msgspec.structs.replace(HELLO, **own)
+
+
+class Addresses(dict[str, str]):
+    """Where each node listens: reserved when it is first asked for."""
+
+    def __init__(self, ports: Ports) -> None:
+        super().__init__()
+        self._ports = ports
+
+    def __missing__(self, name: str) -> str:
+        self[name] = f"127.0.0.1:{self._ports.reserve()}"
+        return self[name]
+
+
+@pytest.fixture
+def addresses() -> Iterator[Addresses]:
+    with Ports() as ports:
+        yield Addresses(ports)
+
+
+class Peer:
+    """
+    A node that is nothing but its transport.
+
+    Attributes:
+        events: "+b" for each `linked` and "-b" for each `unlinked`.
+        frames: What arrived, in order.
+    """
+
+    def __init__(self, name: str, addresses: Addresses, dials: str, **fields: object) -> None:
+        self.hello = hello(name, address=addresses[name], **fields)
+        self.events: list[str] = []
+        self.frames: list[tuple[str, Frame]] = []
+        self.transport = Transport(
+            addresses[name],
+            {other: addresses[other] for other in dials if other != name},
+            hello=lambda: self.hello,
+            linked=lambda peer, theirs: self.events.append(f"+{peer}"),
+            unlinked=lambda peer: self.events.append(f"-{peer}"),
+            receive=self._receive,
+            clock=SystemClock(),
+            random=random.Random(0),
+        )
+
+    @property
+    def links(self) -> list[str]:
+        return sorted(self.transport.heard())
+
+    @property
+    def strangers(self) -> int:
+        return len(self.transport._strangers)
+
+    def connection_with(self, peer: str) -> frozenset[object]:
+        """Both ends of the TCP connection that the link is, so that two nodes can be asked whether it is the same."""
+        stream = self.transport._links[peer]._stream
+        return frozenset({stream.get_extra_info("sockname"), stream.get_extra_info("peername")})
+
+    def _receive(self, peer: str, frame: Frame) -> None:
+        if frame == Vote(666):
+            raise ValueError("a bad frame")
+        self.frames.append((peer, frame))
+
+
+@asynccontextmanager
+async def running(*peers: Peer) -> AsyncIterator[None]:
+    try:
+        for peer in peers:
+            await peer.transport.start()
+        yield
+    finally:
+        for peer in peers:
+            await peer.transport.stop()
+
+
+class Stranger:
+    """Whoever connects, and sends what the test says."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def dial(cls, address: str) -> AsyncIterator[Stranger]:
+        host, _, port = address.partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            yield cls(reader, writer)
+        finally:
+            writer.close()
+
+    def send(self, *frames: Frame) -> None:
+        for frame in frames:
+            data = encode_frame(frame)
+            self.send_bytes(len(data).to_bytes(4, "little") + data)
+
+    def send_bytes(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def receive(self) -> Frame:
+        """The next frame. Raises EOFError or OSError when the connection is closed."""
+        length = int.from_bytes(await self._reader.readexactly(4), "little")
+        return decode_frame(await self._reader.readexactly(length))
+
+    async def rest(self) -> list[Frame]:
+        """Whatever comes until the other side closes the connection."""
+        frames = []
+        try:
+            while True:
+                frames.append(await self.receive())
+        except (EOFError, ConnectionError):
+            return frames
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+# --- one link for each pair ------------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_each_pair_has_one_link_and_it_is_the_same_for_both(addresses: Addresses):
+    """Three nodes that dial each other end up with three connections."""
+    peers = {name: Peer(name, addresses, "abc") for name in "abc"}
+    async with running(*peers.values()):
+        await until(lambda: all(len(peer.links) == 2 and not peer.strangers for peer in peers.values()))
+
+        for one, other in combinations("abc", 2):
+            assert peers[one].connection_with(other) == peers[other].connection_with(one)
+        assert {name: peer.links for name, peer in peers.items()} == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"]}
+
+
+@on_a_loop
+async def test_nodes_that_dial_each_other_at_the_same_time_keep_the_same_connection(
+    addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+):
+    """Ten times over, for whether two connections meet is chance."""
+    monkeypatch.setattr(transport, "_YIELD_S", 0.0)
+    for _ in range(10):
+        a, b = Peer("a", addresses, "ab"), Peer("b", addresses, "ab")
+        async with running(a, b):
+            await until(lambda: a.links and b.links and not a.strangers and not b.strangers)
+            await until(lambda: a.connection_with("b") == b.connection_with("a"))
+            a.transport.send("b", Vote(1))
+            b.transport.send("a", Vote(2))
+            await until(lambda: a.frames and b.frames)
+
+            assert (a.frames, b.frames) == ([("b", Vote(2))], [("a", Vote(1))])
+        assert a.events[-2:] == ["+b", "-b"]
+        assert b.events[-2:] == ["+a", "-a"]
+
+
+@pytest.mark.parametrize("dials", [("ab", ""), ("", "ab")])
+@on_a_loop
+async def test_it_is_enough_if_one_of_the_two_reaches_the_other(addresses: Addresses, dials: tuple[str, str]):
+    """One of them may sit behind something that nobody can connect to."""
+    a, b = Peer("a", addresses, dials[0]), Peer("b", addresses, dials[1])
+    async with running(a, b):
+        await until(lambda: a.links == ["b"] and b.links == ["a"])
+
+
+@on_a_loop
+async def test_a_link_that_broke_is_made_again(addresses: Addresses):
+    """`unlinked` comes before the next `linked`."""
+    a, b = Peer("a", addresses, "ab"), Peer("b", addresses, "ab")
+    async with running(a, b):
+        await until(lambda: a.links and b.links)
+        a.transport._links["b"].abort()
+
+        await until(lambda: a.events == b_events("+-+") and b.links == ["a"])
+
+
+def b_events(signs: str) -> list[str]:
+    return [sign + "b" for sign in signs]
+
+
+@on_a_loop
+async def test_frames_arrive_in_the_order_in_which_they_were_sent(addresses: Addresses):
+    """Small and large ones, and more at once than fits into the buffers of the host."""
+    a, b = Peer("a", addresses, "ab"), Peer("b", addresses, "ab")
+    sent = [Forward(bytes(number * 7919 % 60_000)) for number in range(500)]
+    async with running(a, b):
+        await until(lambda: a.links and b.links)
+        for frame in sent:
+            a.transport.send("b", frame)
+        await until(lambda: len(b.frames) == len(sent))
+
+        assert b.frames == [("a", frame) for frame in sent]
+
+
+@on_a_loop
+async def test_a_frame_for_nobody_is_dropped(addresses: Addresses):
+    """Whoever is not linked learns nothing, and sees that by `unlinked`."""
+    a = Peer("a", addresses, "")
+    async with running(a):
+        a.transport.send("b", Vote(1))
+
+        assert a.events == []
+
+
+@on_a_loop
+async def test_a_process_that_was_restarted_takes_the_place_of_the_old_one(addresses: Addresses):
+    """Its host may have gone dark, so that the old connection still looks as if it lived."""
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as old, Stranger.dial(addresses["a"]) as new:
+        old.send(hello("b"))
+        await until(lambda: a.links == ["b"])
+        new.send(hello("b", boot=4, nonce="another"))
+        await until(lambda: a.events == b_events("+-+"))
+
+        assert (await old.rest())[1:] == [Refusal("")]
+        new.send(Vote(1))
+        await until(lambda: a.frames == [("b", Vote(1))])
+
+
+@on_a_loop
+async def test_a_process_that_was_replaced_is_not_let_in_again(addresses: Addresses):
+    """It is told so, and the link with its successor stays."""
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as new, Stranger.dial(addresses["a"]) as old:
+        new.send(hello("b", boot=4, nonce="another"))
+        await until(lambda: a.links == ["b"])
+        old.send(hello("b"))
+
+        assert (await old.rest())[1:] == [Refusal("it is an old incarnation of b (boot 3; boot 4 was here)")]
+        assert a.events == b_events("+")
+
+
+# --- what nodes say of themselves ------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_an_announcement_reaches_whoever_is_linked(addresses: Addresses):
+    """`linked` is called again, with what is new."""
+    a, b = Peer("a", addresses, "ab"), Peer("b", addresses, "ab")
+    async with running(a, b):
+        await until(lambda: a.links and b.links and not a.strangers and not b.strangers)
+        count = len(b.events)
+        a.hello = msgspec.structs.replace(a.hello, cluster_id="orders-1", members=(("b", "replica-b"),))
+        a.transport.announce()
+        await until(lambda: len(b.events) > count)
+
+        assert b.transport.heard() == {"a": a.hello}
+        assert b.events[count:] == ["+a"]
+
+
+@on_a_loop
+async def test_an_announcement_reaches_whoever_has_not_said_hello_yet(addresses: Addresses):
+    """
+    It has heard this node's Hello already and will not hear it again.
+
+    A node that formed its cluster in between once stayed out of it for good.
+    """
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as b:
+        before = await b.receive()
+        a.hello = msgspec.structs.replace(a.hello, cluster_id="orders-1", members=(("b", "replica-b"),))
+        a.transport.announce()
+        after = await b.receive()
+
+        assert (before, after) == (hello("a", address=addresses["a"]), a.hello)
+
+
+@on_a_loop
+async def test_a_node_keeps_the_name_that_it_came_with(addresses: Addresses):
+    """A second Hello may say other things, not be another node's."""
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as b:
+        b.send(hello("b"))
+        await until(lambda: a.links == ["b"])
+        b.send(hello("c"))
+        await b.rest()
+        await until(lambda: a.links == [])
+
+        assert a.events == b_events("+-")
+
+
+@on_a_loop
+async def test_an_address_that_is_none_does_not_stop_dialling(addresses: Addresses):
+    """A peer can say what it wants of itself; the configured address is still tried."""
+    a = Peer("a", addresses, "ab")
+    async with running(a):
+        for address in ("nonsense", "127.0.0.1:99999999", "127.0.0.1:-1", "\x00:1", "x" * 300 + ":1", ""):
+            async with Stranger.dial(addresses["a"]) as liar:
+                liar.send(hello("b", address=address))
+                await until(lambda: a.links == ["b"])
+            await until(lambda: a.links == [])
+        b = Peer("b", addresses, "")
+        async with running(b):
+            await until(lambda: a.links == ["b"])
+
+
+@on_a_loop
+async def test_where_a_node_says_it_is_it_is_found(addresses: Addresses):
+    """It may have moved since the configuration was written."""
+    a = Peer("a", addresses, "ab")
+    elsewhere = Addresses(addresses._ports)
+    async with running(a):
+        async with Stranger.dial(addresses["a"]) as b:
+            b.send(hello("b", address=elsewhere["b"]))
+            await until(lambda: a.links == ["b"])
+        async with running(Peer("b", elsewhere, "")):
+            await until(lambda: a.links == ["b"])
+
+
+# --- who is not wanted -----------------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_a_node_of_another_cluster_is_refused_and_both_sides_say_so_once(
+    addresses: Addresses, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """They meet again and again; their logs say it once a minute, their status as long as it is so."""
+    monkeypatch.setattr(transport, "_REFUSED_BACKOFF_S", 0.02)
+    a, b = Peer("a", addresses, "ab"), Peer("b", addresses, "ab", cluster="invoices")
+    greeted: list[str] = []
+    for peer in (a, b):
+        greet = peer.transport._greet
+        monkeypatch.setattr(
+            peer.transport,
+            "_greet",
+            lambda link, theirs, greet=greet: (greeted.append(theirs.node), greet(link, theirs)),
+        )
+    async with running(a, b):
+        await until(lambda: greeted.count("a") > 5 and greeted.count("b") > 5)
+
+        assert "belongs to cluster" in a.transport.problem
+        assert "belongs to cluster" in b.transport.problem
+        assert a.events == b.events == []
+    said = warnings(caplog)
+    assert said.count("refused 'b' of 127.0.0.1: it belongs to cluster 'invoices', this node to 'orders'") == 1
+    assert said.count("refused 'a' of 127.0.0.1: it belongs to cluster 'orders', this node to 'invoices'") == 1
+    assert len(said) == len(set(said)) <= 4
+
+
+@on_a_loop
+async def test_a_problem_that_was_mended_is_none(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
+    """The other node is restarted with the right configuration."""
+    monkeypatch.setattr(transport, "_REFUSED_BACKOFF_S", 0.02)
+    a = Peer("a", addresses, "ab")
+    async with running(a):
+        async with running(Peer("b", addresses, "ab", voters=("a", "b"))):
+            await until(lambda: "lists the peers" in a.transport.problem)
+        async with running(Peer("b", addresses, "ab", boot=4, nonce="another")):
+            await until(lambda: a.links == ["b"])
+
+            assert a.transport.problem == ""
+
+
+@on_a_loop
+async def test_a_node_that_answers_at_anothers_address_is_refused(addresses: Addresses):
+    """The addresses of two peers are mixed up in the configuration."""
+    mixed_up = Addresses(addresses._ports)
+    mixed_up["b"] = addresses["c"]
+    a, c = Peer("a", mixed_up, "ab"), Peer("c", addresses, "")
+    async with running(a, c):
+        await until(lambda: a.transport.problem)
+
+        assert a.transport.problem == "b does not fit: 'b' was expected there"
+        assert a.links == []
+
+
+@on_a_loop
+async def test_a_stranger_that_is_refused_is_no_problem_of_this_node(addresses: Addresses):
+    """Anybody can connect and call itself what it wants."""
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as stranger:
+        stranger.send(hello("z"))
+
+        assert (await stranger.rest())[1:] == [Refusal("'z' is not among the peers of this node, a, b, c")]
+        assert a.transport.problem == ""
+
+
+@on_a_loop
+async def test_names_without_end_do_not_fill_the_memory(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
+    """What was said is kept to say it once; not of every name that a stranger makes up."""
+    monkeypatch.setattr(transport, "_SAID_MAX", 5)
+    a = Peer("a", addresses, "")
+    async with running(a):
+        for number in range(12):
+            async with Stranger.dial(addresses["a"]) as stranger:
+                stranger.send(hello(f"z{number}"))
+                await stranger.rest()
+
+        assert len(a.transport._said) <= 5
+
+
+# --- what strangers cost ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (16 * 1024 + 1).to_bytes(4, "little"),
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x00",
+        b"\x05\x00\x00\x00hello",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x01\x00\x00\x00\xc1",
+        b"\x10\x00\x00\x00" + b"\x91" * 16,
+        (10_000).to_bytes(4, "little") + b"\x91" * 10_000,
+    ],
+)
+@on_a_loop
+async def test_garbage_closes_the_connection(addresses: Addresses, data: bytes):
+    """A frame that is too large by its first four bytes is not waited for. Nothing is said to whoever sent it."""
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as stranger:
+        stranger.send_bytes(data)
+
+        assert await stranger.rest() == [a.hello]
+        await until(lambda: a.strangers == 0)
+
+
+@on_a_loop
+async def test_a_frame_before_the_hello_closes_the_connection(addresses: Addresses):
+    """Nothing is taken from somebody who has not said who it is."""
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as stranger:
+        stranger.send(Vote(1), hello("b"))
+
+        assert await stranger.rest() == [a.hello]
+        assert (a.events, a.frames) == ([], [])
+
+
+@on_a_loop
+async def test_a_stranger_that_stays_silent_is_closed(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
+    """A ping is no Hello."""
+    monkeypatch.setattr(transport, "_HANDSHAKE_TIMEOUT_S", 0.1)
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as stranger:
+        stranger.send(Ping())
+
+        assert await stranger.rest() == [a.hello]
+
+
+@on_a_loop
+async def test_only_so_many_strangers_are_let_in_and_dialling_goes_on(
+    addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever fills the room keeps other strangers out, not the peers that this node dials."""
+    monkeypatch.setattr(transport, "_STRANGERS_MAX", 2)
+    a = Peer("a", addresses, "ab")
+    async with running(a), Stranger.dial(addresses["a"]) as one, Stranger.dial(addresses["a"]) as two:
+        heard = [await one.receive(), await two.receive()]
+        async with Stranger.dial(addresses["a"]) as three:
+            rest = await three.rest()
+        async with running(Peer("b", addresses, "")):
+            await until(lambda: a.links == ["b"])
+
+            assert heard == [a.hello, a.hello]
+            assert rest == []
+            assert a.strangers == 2
+
+
+@on_a_loop
+async def test_an_accepted_peer_may_send_large_frames(addresses: Addresses):
+    """Larger than any stranger's."""
+    a = Peer("a", addresses, "")
+    large = Forward(bytes(2_000_000))
+    async with running(a), Stranger.dial(addresses["a"]) as b:
+        b.send(hello("b"), large)
+
+        await until(lambda: a.frames == [("b", large)])
+
+
+@on_a_loop
+async def test_an_accepted_peer_may_not_send_frames_of_any_size(addresses: Addresses):
+    """Its memory is its own, ours is not."""
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as b:
+        b.send(hello("b"))
+        await until(lambda: a.links == ["b"])
+        b.send_bytes((8 * 1024 * 1024 + 1).to_bytes(4, "little"))
+        await b.rest()
+        await until(lambda: a.links == [])
+
+        assert a.events == b_events("+-")
+
+
+@on_a_loop
+async def test_a_frame_that_the_node_cannot_use_closes_the_link(addresses: Addresses, caplog: pytest.LogCaptureFixture):
+    """The rest of what came with it is not taken either; the log names the peer's address."""
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as b:
+        b.send(hello("b"), Vote(1), Vote(666), Vote(2))
+        await b.rest()
+        await until(lambda: a.links == [])
+
+        assert a.frames == [("b", Vote(1))]
+        assert a.events == b_events("+-")
+    assert [message for message in warnings(caplog) if message.endswith(": a bad frame")] == warnings(caplog)
+    assert "127.0.0.1:" in warnings(caplog)[0]
+
+
+@on_a_loop
+async def test_a_peer_that_does_not_read_is_closed(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
+    """Its queue is bounded, and nothing is dropped from it: the link is closed, and it sees that."""
+    monkeypatch.setattr(transport, "_QUEUE_BYTES_MAX", 1_000_000)
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as b:
+        b.send(hello("b"))
+        await until(lambda: a.links == ["b"])
+        for _ in range(200):
+            a.transport.send("b", Forward(bytes(100_000)))
+        await until(lambda: a.links == [])
+
+        assert a.events == b_events("+-")
+
+
+# --- whether a link lives --------------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_a_link_on_which_nothing_is_said_is_pinged(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
+    """So that the other side hears something."""
+    monkeypatch.setattr(transport, "_PING_S", 0.02)
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as b:
+        b.send(hello("b"))
+
+        assert [await b.receive(), await b.receive(), await b.receive()] == [a.hello, Ping(), Ping()]
+
+
+@on_a_loop
+async def test_a_link_on_which_nothing_is_heard_is_closed(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
+    """A host that went dark sends no end of the stream."""
+    monkeypatch.setattr(transport, "_PING_S", 0.02)
+    monkeypatch.setattr(transport, "_IDLE_TIMEOUT_S", 0.1)
+    a = Peer("a", addresses, "")
+    async with running(a), Stranger.dial(addresses["a"]) as b:
+        b.send(hello("b"))
+        await b.rest()
+        await until(lambda: a.links == [])
+
+        assert a.events == b_events("+-")
+
+
+# --- beginning and end -----------------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_an_address_in_use_is_a_slip_in_the_configuration(addresses: Addresses):
+    """The setting is named, and the address."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = Addresses(addresses._ports)
+        taken["a"] = f"127.0.0.1:{other.getsockname()[1]}"
+        a = Peer("a", taken, "ab")
+
+        with pytest.raises(ConfigurationError, match=f"cannot listen on {taken['a']}: ") as refusal:
+            await a.transport.start()
+        await a.transport.stop()
+
+    assert refusal.value.field == "bind"
+
+
+@on_a_loop
+async def test_what_was_sent_before_the_end_arrives(addresses: Addresses):
+    """A node that leaves has its last words heard, and its peers see that it is gone."""
+    a, b = Peer("a", addresses, "ab"), Peer("b", addresses, "")
+    last_words = [Forward(bytes(10_000)), Vote(3)]
+    async with running(b):
+        async with running(a):
+            await until(lambda: a.links and b.links)
+            for frame in last_words:
+                a.transport.send("b", frame)
+        await until(lambda: b.events == ["+a", "-a"])
+
+        assert b.frames == [("a", frame) for frame in last_words]
+
+
+@on_a_loop
+async def test_after_the_end_nobody_is_let_in(addresses: Addresses):
+    """The port is free again."""
+    a = Peer("a", addresses, "")
+    async with running(a):
+        pass
+
+    with pytest.raises(ConnectionError):
+        async with Stranger.dial(addresses["a"]):
+            pass
+
+
+def test_a_frame_is_no_larger_than_what_a_link_takes():
+    """The largest entry of the log fits into a frame, with all that is around it."""
+    assert 16 * transport._HELLO_BYTES_MAX < transport._FRAME_BYTES_MAX < transport._QUEUE_BYTES_MAX
+    with pytest.raises(CodecError):
+        decode_frame(b"")
