@@ -16,6 +16,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import attrs
 from pysyncobj.config import SyncObjConf
@@ -61,13 +62,13 @@ class Raft:
         """*apply* gets each committed entry and its index, in order, and must not raise."""
         self.outbox: list[tuple[str, Frame]] = []
         self._journal = journal
-        self._nodes = {other: Node(other) for other in others}
+        self._nodes = {other: _Member(other) for other in others}
         self._transport = _OutboxTransport(self)
         self._proved: int | None = None
         self._stagger = _Stagger(sorted([name, *others]).index(name), 1 + len(others), random)
         module = _private_module(journal, clock, self._stagger)
         self._core = _core_class(module)(
-            apply, Node(name), list(self._nodes.values()), _conf(journal, alone=not others), self._transport
+            apply, _Member(name), list(self._nodes.values()), _conf(journal, alone=not others), self._transport
         )
 
     @property
@@ -218,6 +219,14 @@ class Raft:
                 raise AssertionError(f"PySyncObj sends {unknown}")
 
 
+# PySyncObj has no types; so whatever is made from its classes cannot be checked, here and below.
+class _Member(Node):  # type: ignore[misc]
+    """PySyncObj walks over sets of these: in the same order in every process, whatever its PYTHONHASHSEED."""
+
+    def __hash__(self) -> int:
+        return crc32(str(self.id).encode())
+
+
 @attrs.define
 class _Stagger:
     """
@@ -239,7 +248,6 @@ class _Stagger:
         return (stratum + self.dice.random() / 2) / self.voters
 
 
-# PySyncObj has no types; so whatever is made from its classes cannot be checked, here and in _core_class.
 class _OutboxTransport(Transport):  # type: ignore[misc]
     """What PySyncObj takes for a network."""
 

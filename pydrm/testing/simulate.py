@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import time
 
@@ -67,11 +66,4 @@ def _replay(seed: int, arguments: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        # PySyncObj walks over sets of names: the same seed must walk in the same order in every process.
-        os.execve(
-            sys.executable,
-            [sys.executable, "-m", "pydrm.testing.simulate", *sys.argv[1:]],
-            {**os.environ, "PYTHONHASHSEED": "0"},
-        )
     sys.exit(main())

@@ -42,7 +42,7 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
     "everything": _EVERYTHING,
     "crashes": {"kill": 0.2, "power_cut": 0.2, "stop": 0.05},
     "network": {"isolate": 0.15, "cut_one_way": 0.15, "bridge": 0.05, "slow": 0.1, "reset": 0.3},
-    "laggards": {"slow": 1.0, "isolate": 0.2},
+    "laggards": {"lag": 0.3},
     "frozen": {"pause": 0.2, "block_app": 0.2, "drift": 0.1},
     "disks": {"disk_full": 0.1, "disk_broken": 0.05, "power_cut": 0.1},
     "churn": {"update": 10.0, "stop": 0.3, "slow": 0.5},
@@ -168,6 +168,16 @@ class Misfortune:
     def _slow(self) -> None:
         one, other = self._two()
         self._cluster.network.slow(one, other, 0.9 * self._random.random())
+
+    def _lag(self) -> None:
+        """One node hears the others ever so late, and then not at all."""
+        name = self._anyone()
+        for other in self._cluster.nodes:
+            if other != name:
+                self._cluster.network.slow(other, name, 0.3 + 0.6 * self._random.random())
+        others = [other for other in self._cluster.nodes if other != name]
+        self._later(0.5, 3.0, lambda: self._cluster.partition(others))
+        self._later(4.0, 8.0, self._cluster.heal)
 
     def _reset(self) -> None:
         self._cluster.network.reset(*self._two())

@@ -136,6 +136,7 @@ class _Stream:
         end = self.ends[0]
         end.protocol = factory()
         end.protocol.connection_made(end)
+        end.receive_early()
         return end, end.protocol
 
     def joins(self, one: str, other: str) -> bool:
@@ -172,6 +173,7 @@ class _End(asyncio.Transport):
         self._closing = False
         self._arrives_at = 0.0
         self._stalled: list[bytes | None] = []
+        self._early: list[bytes | None] = []
 
     @property
     def peer(self) -> _End:
@@ -222,12 +224,20 @@ class _End(asyncio.Transport):
             self.send(data)
 
     def receive(self, data: bytes | None) -> None:
-        if self._closing or self.gone or self.protocol is None:
+        if self._closing or self.gone:
+            return
+        if self.protocol is None:
+            self._early.append(data)
             return
         if data is None:
             self.lose(None)
         else:
             self.protocol.data_received(data)
+
+    def receive_early(self) -> None:
+        """What arrived before somebody was there to read it."""
+        for data in self._early:
+            self.loop.call_soon(self.receive, data)
 
     def lose(self, error: Exception | None) -> None:
         if self._closing:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import weakref
 from asyncio import events
 from collections.abc import Callable
@@ -104,6 +105,15 @@ class SimLoop(asyncio.AbstractEventLoop):
 
         It reaches nobody any more. A coroutine that waits while it is unwound is unwound from there.
         """
+        # What it would say of its unwinding was never said.
+        silenced = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        try:
+            self._unwind()
+        finally:
+            logging.disable(silenced)
+
+    def _unwind(self) -> None:
         for reference in self._tasks:
             task = reference()
             coroutine = task.get_coro() if task is not None and not task.done() else None
