@@ -15,10 +15,25 @@ import pytest
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease
 from pydrm.agent.warden import EXIT_UNFENCED, Warden
-from pydrm.core.commands import Command, Done, Expire, Form, Join, Place, Renew, Request
+from pydrm.core.commands import (
+    Command,
+    Done,
+    Drain,
+    Expire,
+    ForceRelease,
+    Form,
+    Handle,
+    HandleReport,
+    Join,
+    Place,
+    Release,
+    Renew,
+    Report,
+    Request,
+)
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import STEP_ASSIGNMENTS_MAX
-from pydrm.core.records import AssignmentKey
+from pydrm.core.records import AssignmentKey, Condition
 from pydrm.core.state import State
 from pydrm.engine import Footing, Membership
 from pydrm.errors import DrmError, Superseded
@@ -147,6 +162,17 @@ class Scene:
         self.warden.applied(Request(command), outcome, self.now)
         return outcome
 
+    def after(self, command: Command) -> list[tuple[str, object]]:
+        """What the app is told at the tick after *command* was applied."""
+        self.apply(command)
+        self.tick()
+        return self.told
+
+    def expire(self) -> None:
+        """The cluster ends this node's lease."""
+        node = self.state.nodes["a"]
+        self.apply(Expire("a", node.incarnation, node.count))
+
     def commit(self) -> list[Command]:
         """All that was submitted is applied."""
         submitted, self.submitted = self.submitted, []
@@ -162,11 +188,11 @@ class Scene:
             self.commit()
         self.tick()
 
-    def wait(self, seconds: float, *, step_s: float = 0.01) -> None:
+    def wait(self, seconds: float, *, step_s: float = 0.01, up_to_date: bool = True) -> None:
         """Nothing is applied for a while; the warden ticks on."""
         end = self.now + seconds
         while self.now < end - step_s / 2:
-            self.tick(step_s)
+            self.tick(step_s, up_to_date=up_to_date)
         self.submitted.clear()
 
 
@@ -176,7 +202,7 @@ def joined(**options: object) -> Scene:
     scene.tick()
     scene.commit()
     scene.tick()
-    scene.told  # noqa: B018 (what was told so far is no part of the test)
+    scene.app.told.clear()
     return scene
 
 
@@ -311,36 +337,36 @@ def test_the_agent_is_told_once_in_a_tick_what_changed_for_this_node():
 
 
 def test_the_agent_is_told_of_what_is_taken_from_this_node():
-    """Moved, or removed; and not told again once it has nothing to do with it."""
+    """When it must close it, and when it has nothing to do with it any more; not of what becomes of it then."""
     scene = joined()
     scene.apply(add("one"))
-    scene.tick()
     scene.apply(join("b", nonce="b"))
-    scene.cluster.drain("a")
-    scene.told  # noqa: B018 (what was told so far is no part of the test)
-
-    for command in (Expire("a", 1, 0), Expire("b", 2, 0)):
-        scene.apply(command)
     scene.tick()
+    scene.app.told.clear()
 
-    assert scene.state.assignments["one", 0].holder is None
-    assert scene.told == [("fenced", "the lease was ended by the cluster"), ("changed", [("one", 0)])]
+    told = [scene.after(Drain("a", 1))]
+    told.append(scene.after(Release("a", 1, (Handle("one", 0, scene.cluster.token("one")),))))
+    opened = HandleReport("one", 0, scene.cluster.token("one"), Condition.OPEN)
+    told.append(scene.after(Report("b", 2, (opened,))))
+
+    assert (scene.cluster.holder("one"), scene.cluster.claim("one").condition) == ("b", Condition.OPEN)
+    assert told == [[("changed", [("one", 0)])], [("changed", [("one", 0)])], []]
 
 
 def test_the_agent_is_told_of_what_is_forced_from_this_node():
     """It is excluded from it until its handle is gone, and so is still concerned."""
     scene = joined()
-    scene.apply(join("b", nonce="b"))
     scene.apply(add("one"))
+    scene.apply(join("b", nonce="b"))
     scene.tick()
-    scene.told  # noqa: B018 (what was told so far is no part of the test)
-    (holder,) = scene.cluster.held().values()
-    other = Scene(scene.cluster)
+    scene.app.told.clear()
+    (claim,) = scene.state.assignments["one", 0].claims()
 
-    assert holder == "a"
-    assert other.told == []
-    scene.warden.applied(Request(Place()), scene.cluster.force("one"), scene.now)
+    scene.apply(ForceRelease("one", 0, claim.token, "it is stuck"))
     scene.tick()
+
+    assert claim.node == "a"
+    assert claim in scene.state.assignments["one", 0].excluded
     assert scene.told == [("changed", [("one", 0)])]
 
 
@@ -399,7 +425,7 @@ def test_when_the_lease_runs_out_all_sockets_are_cut_on_the_engines_thread(pair:
     ours.send(b"still held")
     held = theirs.recv(100)
 
-    scene.tick(0.01)
+    scene.tick(0.02)
 
     assert held == b"still held"
     assert theirs.recv(100) == b""
@@ -473,8 +499,9 @@ def test_a_handle_that_stays_ends_the_process(caplog: pytest.LogCaptureFixture):
 def test_a_handle_that_stays_ends_the_process_through_a_new_incarnation_too():
     """The node has joined again before the time was up; whoever holds it now is not helped by that."""
     scene = joined()
+    scene.live(1.0)
     scene.fence.opened(7)
-    scene.apply(Expire("a", 1, 0))
+    scene.expire()
     scene.tick(0.01)
     scene.commit()
     scene.tick(0.01)
@@ -492,8 +519,9 @@ def test_a_handle_that_stays_ends_the_process_through_a_new_incarnation_too():
 def test_handles_of_the_new_incarnation_are_no_reason_to_exit():
     """Only what was cut has to be gone."""
     scene = joined()
+    scene.live(1.0)
     scene.fence.opened(7)
-    scene.apply(Expire("a", 1, 0))
+    scene.expire()
     scene.tick(0.01)
     scene.commit()
     scene.fence.closed(7)
@@ -509,8 +537,8 @@ def test_a_lease_that_goes_on_forgives_a_handle_that_was_not_gone_yet():
     """It is this node's again, under the same token."""
     scene = joined()
     scene.fence.opened(7)
-    scene.wait(1.75)
-    scene.tick(0.02)
+    scene.wait(1.75, up_to_date=False)
+    scene.tick(0.01)
     scene.commit()
 
     scene.live(5.0)

@@ -15,7 +15,9 @@ from pydrm.agent.lease import LeaseKeeper
 from pydrm.agent.warden import Warden
 from pydrm.agent.watch import LeaseWatch
 from pydrm.core import handoff, machine
-from pydrm.core.commands import Expire, Renew
+from pydrm.core.commands import Done, Expire, Reason, Renew
+from pydrm.core.decide_nodes import end_lease
+from pydrm.core.decision import Decision, refused
 from pydrm.core.handoff import Event
 from pydrm.core.records import NodeState, Phase
 from pydrm.engine import replica
@@ -59,8 +61,8 @@ def expire_without_compare(patch: pytest.MonkeyPatch) -> None:
     def decide_expire(state, command):
         node = state.nodes.get(command.node)
         if node is None or node.incarnation != command.incarnation or node.state is NodeState.LEFT:
-            return machine._refused(machine.Reason.STALE)
-        return machine.Decision(machine.Done(), machine._end_lease(node))
+            return refused(Reason.STALE)
+        return Decision(Done(), end_lease(node))
 
     patch.setitem(machine._DECIDERS, Expire, decide_expire)
     expire_waits_in_a_queue(patch)

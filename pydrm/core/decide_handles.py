@@ -1,0 +1,84 @@
+"""
+Deciding about what nodes say of their handles: that they are gone, and how they are.
+
+What is out of date is passed over in silence: releases and reports are repeated until they show in the state.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from pydrm.core.changes import Cause
+from pydrm.core.commands import Done, Handle, HandleReport, Place, Refused, Release, Report
+from pydrm.core.decision import Decision, current
+from pydrm.core.draft import Draft
+from pydrm.core.handoff import Event
+from pydrm.core.records import Assignment, Condition, Holder
+from pydrm.core.state import State
+
+__all__ = ["decide_place", "decide_release", "decide_report"]
+
+
+def decide_release(state: State, command: Release) -> Decision:
+    node = current(state, command.node, command.incarnation)
+    if isinstance(node, Refused):
+        return Decision(node)
+    draft = Draft(state)
+    for handle in command.handles:
+        _release_one(draft, command, handle)
+    return Decision(Done(), tuple(draft.changes))
+
+
+def _release_one(draft: Draft, command: Release, handle: Handle) -> None:
+    key = (handle.resource, handle.slot)
+    assignment = draft.assignment(key)
+    if assignment is None:
+        return
+    claim = _claim(assignment, command.node, command.incarnation, handle.token)
+    if claim is None:
+        return
+    if claim is assignment.holder:
+        draft.happen(key, Event.RELEASED, Cause.RELEASED)
+    elif claim is assignment.target:
+        draft.happen(key, Event.TARGET_RELEASED, Cause.RELEASED)
+    else:
+        draft.drop_exclusion(key, handle.token, Cause.RELEASED)
+
+
+def decide_report(state: State, command: Report) -> Decision:
+    node = current(state, command.node, command.incarnation)
+    if isinstance(node, Refused):
+        return Decision(node)
+    draft = Draft(state)
+    for report in command.reports:
+        _report_one(draft, command, report)
+    return Decision(Done(), tuple(draft.changes))
+
+
+def _report_one(draft: Draft, command: Report, report: HandleReport) -> None:
+    key = (report.resource, report.slot)
+    assignment = draft.assignment(key)
+    if assignment is None:
+        return
+    claim = _claim(assignment, command.node, command.incarnation, report.token)
+    if claim is None or (claim.condition, claim.detail) == (report.condition, report.detail):
+        return
+    reported = attrs.evolve(claim, condition=report.condition, detail=report.detail)
+    if claim is assignment.holder:
+        draft.change(attrs.evolve(assignment, holder=reported), Cause.REPORTED)
+    elif claim is assignment.target:
+        draft.change(attrs.evolve(assignment, target=reported), Cause.REPORTED)
+        if report.condition is Condition.OPEN:
+            draft.happen(key, Event.OPENED, Cause.OPENED)
+
+
+def decide_place(state: State, command: Place) -> Decision:
+    # The stages that run after every command are all it is for.
+    return Decision(Done())
+
+
+def _claim(assignment: Assignment, node: str, incarnation: int, token: int) -> Holder | None:
+    for claim in assignment.claims():
+        if (claim.node, claim.incarnation, claim.token) == (node, incarnation, token):
+            return claim
+    return None

@@ -1,0 +1,93 @@
+"""
+Deciding about resources: what is added and removed, and taken from its holder by force.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+from pydrm.core.changes import Audited, Cause
+from pydrm.core.commands import AddResources, Done, ForceRelease, Reason, RemoveResources
+from pydrm.core.decision import Decision, refused
+from pydrm.core.draft import Draft
+from pydrm.core.handoff import Event
+from pydrm.core.records import Assignment, AuditEntry, Definition, Holder, NodeState, Phase, Record
+from pydrm.core.resource import WEIGHT_MAX
+from pydrm.core.state import State
+
+__all__ = ["decide_add", "decide_force", "decide_remove"]
+
+
+def decide_add(state: State, command: AddResources) -> Decision:
+    ids = Counter(definition.id for definition in command.definitions)
+    twice = [name for name, times in ids.items() if times > 1]
+    if twice:
+        return refused(Reason.INVALID, f"named twice in one command: {twice[0]}")
+    heavy = [definition.id for definition in command.definitions if not 1 <= definition.weight <= WEIGHT_MAX]
+    if heavy:
+        return refused(Reason.INVALID, f"the weight of {heavy[0]} is not from 1 to {WEIGHT_MAX}")
+    draft = Draft(state)
+    done = Counter(_add_one(state, draft, definition, command.if_absent) for definition in command.definitions)
+    answer = Done(created=done["created"], updated=done["updated"], unchanged=done["unchanged"])
+    return Decision(answer, tuple(draft.changes))
+
+
+def _add_one(state: State, draft: Draft, definition: Definition, if_absent: bool) -> str:
+    key = (definition.id, 0)
+    record = state.records.get(definition.id)
+    if record is None:
+        draft.define(Record(definition, revision=draft.number()))
+        waiting = Assignment(definition.id, 0, Phase.WAITING, weight=definition.weight, ticket=draft.number())
+        draft.change(waiting, Cause.ADDED)
+        return "created"
+    assignment = state.assignments[key]
+    if assignment.phase is Phase.REMOVING:
+        if record.following == definition or (record.following is not None and if_absent):
+            return "unchanged"
+        draft.define(attrs.evolve(record, following=definition))
+        return "created" if record.following is None else "updated"
+    if if_absent or record.definition == definition:
+        return "unchanged"
+    revision = draft.number()
+    draft.define(Record(definition, revision))
+    target = None
+    holder = assignment.holder
+    if definition.overlap and assignment.phase is Phase.HELD and holder is not None:
+        node = state.nodes[holder.node]
+        if node.incarnation == holder.incarnation and node.state is NodeState.ALIVE:
+            target = Holder(holder.node, holder.incarnation, draft.number(), revision)
+    draft.happen(key, Event.UPDATED, Cause.UPDATED, target=target)
+    return "updated"
+
+
+def decide_remove(state: State, command: RemoveResources) -> Decision:
+    draft = Draft(state)
+    missing = []
+    removed = 0
+    for name in dict.fromkeys(command.ids):
+        record = state.records.get(name)
+        if record is None:
+            missing.append(name)
+            continue
+        removed += 1
+        if record.following is not None:
+            draft.define(attrs.evolve(record, following=None))
+        draft.happen((name, 0), Event.REMOVED, Cause.REMOVED)
+    return Decision(Done(removed=removed, missing=tuple(missing)), tuple(draft.changes))
+
+
+def decide_force(state: State, command: ForceRelease) -> Decision:
+    key = (command.resource, command.slot)
+    assignment = state.assignments.get(key)
+    if assignment is None:
+        return refused(Reason.NOT_FOUND, command.resource)
+    holder = assignment.holder
+    if holder is None or holder.token != command.token:
+        return refused(Reason.STALE, f"{command.resource} is not held under token {command.token}")
+    draft = Draft(state)
+    draft.happen(key, Event.FORCED, Cause.FORCED)
+    number = max(state.audit, default=0) + 1
+    entry = AuditEntry(number, command.resource, command.slot, holder.node, holder.token, command.reason)
+    return Decision(Done(), (*draft.changes, Audited(entry)))
