@@ -65,7 +65,7 @@ class Outcome:
 
     Attributes:
         changes: Everything that was written, in order.
-        bug: What deciding raised, if it did; for the log, as nothing of it is replicated.
+        bug: What deciding or placing raised, if it did; for the log, as nothing of it is replicated.
     """
 
     answer: Answer
@@ -79,20 +79,25 @@ def apply(state: State, request: Request) -> Outcome:
     if repeated is not None:
         return Outcome(repeated, ())
     decision = decide(state, request.command)
+    bug = decision.bug
     changes = list(decision.changes)
     for change in decision.changes:
         evolve(state, change)
     # What these change moves nobody, and they are most of an idle cluster's log.
     if not isinstance(request.command, (Renew, Report, Form)):
         for stage in STAGES:
-            placed = stage(state, STEP_ASSIGNMENTS_MAX)
+            try:
+                placed = stage(state, STEP_ASSIGNMENTS_MAX)
+            except Exception as error:  # noqa: BLE001 (rule 2: a bug of ours must not stop every node alike)
+                bug = bug or error
+                continue
             changes += placed
             for change in placed:
                 evolve(state, change)
     for change in _remember(state, request.id, decision.answer):
         changes.append(change)
         evolve(state, change)
-    return Outcome(decision.answer, tuple(changes), decision.bug)
+    return Outcome(decision.answer, tuple(changes), bug)
 
 
 def decide(state: State, command: Command) -> Decision:

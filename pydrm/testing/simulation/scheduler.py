@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import weakref
 from asyncio import events
 from collections.abc import Callable
 from contextvars import Context
@@ -70,7 +69,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._network = network
         self._host = host
         self._waiting: list[asyncio.Handle] = []
-        self._tasks: list[weakref.ref[asyncio.Task[Any]]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_left = 100
 
     # --- the scheduler's side ----------------------------------------------------------------------------------------
@@ -114,9 +113,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             logging.disable(silenced)
 
     def _unwind(self) -> None:
-        for reference in self._tasks:
-            task = reference()
-            coroutine = task.get_coro() if task is not None and not task.done() else None
+        for task in self._tasks:
+            coroutine = task.get_coro() if not task.done() else None
             for _ in range(_UNWINDS_MAX):
                 try:
                     if coroutine is not None:
@@ -170,9 +168,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         if self._gone:
             coro.close()  # it will never begin
-        self._tasks.append(weakref.ref(task))
+        self._tasks.append(task)
         if len(self._tasks) > 2 * self._tasks_left:
-            self._tasks = [reference for reference in self._tasks if reference() is not None]
+            self._tasks = [kept for kept in self._tasks if not kept.done()]
             self._tasks_left = max(len(self._tasks), 100)
         return task
 
