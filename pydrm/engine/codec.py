@@ -255,5 +255,5 @@ def encode_json(value: object) -> bytes:
 def decode_json(data: bytes, type: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=type)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise CodecError(str(error)) from error

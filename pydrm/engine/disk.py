@@ -134,6 +134,7 @@ class _LocalFile:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.lseek(self._descriptor, 0, os.SEEK_END)
         _sync_directory(file.parent)
 
     def read(self) -> bytes:

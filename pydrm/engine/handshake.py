@@ -35,7 +35,8 @@ def objection(mine: Hello, theirs: Hello, newest_boot: tuple[int, str] | None) -
     """
     Why *theirs* is not wanted, in words for people; "" if it is.
 
-    *newest_boot* is the newest (boot, nonce) that was seen of that node, if any.
+    *newest_boot* is the newest (boot, nonce) that was seen of that replica, if any: an emptied directory is another
+    replica and begins at boot 1.
     """
     if theirs.version != PROTOCOL:
         return f"it speaks protocol {theirs.version}, this node {mine.version}"

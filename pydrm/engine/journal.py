@@ -242,8 +242,8 @@ class JournalFile:
         while position < len(data):
             body = _batch_at(data, position, self.recovered.batches + 1)
             if body is None:
-                if _any_batch_after(data, position + 1, self.recovered.batches + 1):
-                    raise JournalDamaged(self._path, position, "a batch is broken and valid ones follow it")
+                if _any_batch_from(data, position, self.recovered.batches + 1):
+                    raise JournalDamaged(self._path, position, "a batch is broken or missing, and valid ones follow")
                 return position
             try:
                 self.recovered.replay(body)
@@ -270,7 +270,7 @@ def _batch_at(data: bytes, position: int, number_least: int, *, exactly: bool = 
     return body
 
 
-def _any_batch_after(data: bytes, position: int, number_least: int) -> bool:
+def _any_batch_from(data: bytes, position: int, number_least: int) -> bool:
     found = data.find(_BATCH_MAGIC, position)
     while found >= 0:
         if _batch_at(data, found, number_least, exactly=False) is not None:

@@ -235,7 +235,7 @@ class Transport:
         if link.hello is not None and link.hello.node != theirs.node:
             raise CodecError(f"{link.hello.node!r} calls itself {theirs.node!r} now")
         mine = self._hello()
-        reason = objection(mine, theirs, self._newest_boot.get(theirs.node))
+        reason = objection(mine, theirs, self._newest_boot.get(theirs.replica_id))
         if link.dialled and link.dialled != theirs.node:
             reason = f"{link.dialled!r} was expected there"
         if reason:
@@ -251,7 +251,7 @@ class Transport:
             link.refuse("")
             return
         link.hello = theirs
-        self._newest_boot[theirs.node] = (theirs.boot, theirs.nonce)
+        self._newest_boot[theirs.replica_id] = (theirs.boot, theirs.nonce)
         self._heard_address[theirs.node] = theirs.address
         self._refused_by.discard(theirs.node)
         if not self._refused_by:

@@ -141,7 +141,6 @@ def test_what_is_appended_follows_what_is_there(tmp_path: Path):
     assert mode(path) == 0o600
 
 
-@pytest.mark.xfail(strict=True, reason="a file that was opened again begins to write at its start until it is cut once")
 def test_what_is_appended_first_goes_to_the_end_too(tmp_path: Path):
     """Whoever opens it need not know how long it is."""
     path = tmp_path / "journal"

@@ -117,14 +117,6 @@ def test_of_two_processes_of_one_node_the_newer_is_wanted(boot: int, nonce: str,
     assert reason == ("" if wanted else f"it is an old incarnation of b (boot {boot}; boot 3 was here)")
 
 
-@pytest.mark.xfail(strict=True, reason="the newest boot is remembered by name, and an emptied directory begins at 1")
-def test_before_the_cluster_is_formed_a_directory_may_be_emptied():
-    """It is another replica, which has voted for nobody; nothing was promised yet."""
-    emptied = hello("b", replica_id="new", boot=1, nonce="another")
-
-    assert objection(A, emptied, (3, "nonce-b")) == ""
-
-
 # --- when a cluster is formed ----------------------------------------------------------------------------------------
 
 

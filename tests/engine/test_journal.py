@@ -291,7 +291,6 @@ def test_a_bad_batch_that_valid_ones_follow_is_refused():
         assert str(refusal.value).startswith(f"data_dir: {JOURNAL} is damaged at offset {ends[0]}: ")
 
 
-@pytest.mark.xfail(strict=True, reason="the batch right behind the gap is passed over: see _any_batch_after")
 def test_a_missing_batch_is_refused():
     """A batch whose number is not the next shows that one before it is gone."""
     disk, ends = three_batches()
