@@ -41,6 +41,8 @@ __all__ = [
     "Hello",
     "NextIndex",
     "Ping",
+    "PreVote",
+    "PreVoteAnswer",
     "Refusal",
     "RequestVote",
     "Vote",
@@ -200,7 +202,20 @@ class Forward(msgspec.Struct, frozen=True, array_like=True, tag=14):
     command: bytes
 
 
-Frame = Hello | Refusal | Ping | RequestVote | Vote | Append | NextIndex | Forward
+class PreVote(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """Would you vote for me in *term*? See `prevote`."""
+
+    term: int
+    last_index: int
+    last_term: int
+
+
+class PreVoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    term: int
+    granted: bool
+
+
+Frame = Hello | Refusal | Ping | RequestVote | Vote | Append | NextIndex | Forward | PreVote | PreVoteAnswer
 
 _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 

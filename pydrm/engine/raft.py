@@ -26,8 +26,9 @@ from pysyncobj.version import VERSION
 
 from pydrm.clock import Clock, Random
 from pydrm.engine import guards
-from pydrm.engine.codec import Append, Forward, Frame, NextIndex, RequestVote, Vote
+from pydrm.engine.codec import Append, Forward, Frame, NextIndex, PreVote, PreVoteAnswer, RequestVote, Vote
 from pydrm.engine.journal import Journal
+from pydrm.engine.prevote import PreVotes
 
 __all__ = ["ELECTION_TIMEOUT_MAX_S", "ENTRY_BYTES_MAX", "HEARTBEAT_S", "QUORUM_TIMEOUT_S", "Raft"]
 
@@ -35,6 +36,7 @@ __all__ = ["ELECTION_TIMEOUT_MAX_S", "ENTRY_BYTES_MAX", "HEARTBEAT_S", "QUORUM_T
 HEARTBEAT_S = 0.08
 _ELECTION_TIMEOUT_MIN_S = 0.3
 ELECTION_TIMEOUT_MAX_S = 0.6
+_LOYALTY_S = 0.8 * _ELECTION_TIMEOUT_MIN_S  # less, because not everybody heard the last heartbeat at the same time
 QUORUM_TIMEOUT_S = 1.0  # a leader that heard from no majority for so long steps down
 
 # PySyncObj pickles an entry that does not fit into one message; so none may come near that.
@@ -43,6 +45,7 @@ ENTRY_BYTES_MAX = 512 * 1024
 
 _NEVER = 2**62
 _KNOWN_VERSIONS = ("0.3.17",)
+_NEEDED_ATTRIBUTES = ("_SyncObj__raftNextIndex", "_SyncObj__raftElectionDeadline", "_SyncObj__generateRaftTimeout")
 _NEEDED = ("createJournal", "pickle", "monotonicTime", "random", "PIPE_NOTIFIER_ENABLED")
 
 
@@ -65,6 +68,8 @@ class Raft:
         self._nodes = {other: _Member(other) for other in others}
         self._transport = _OutboxTransport(self)
         self._proved: int | None = None
+        self._clock = clock
+        self._pre_votes = PreVotes(1 + len(others), _LOYALTY_S)
         self._stagger = _Stagger(sorted([name, *others]).index(name), 1 + len(others), random)
         module = _private_module(journal, clock, self._stagger)
         self._core = _core_class(module)(
@@ -108,7 +113,17 @@ class Raft:
     def tick(self) -> None:
         """Do what is due; messages go into `outbox`, notes for the disk into the journal."""
         self._stagger.term = self.term
+        if self._nodes and not self.is_leader and self._clock.now() > self._core._SyncObj__raftElectionDeadline:
+            self._ask_before_standing()
         self._core.doTick(0)
+
+    def _ask_before_standing(self) -> None:
+        """The core would stand at its next tick; it gets another deadline, which a majority of answers cuts short."""
+        _, last_index, last_term = self._journal[-1]
+        question = self._pre_votes.ask(self.term + 1, last_index, last_term)
+        self.outbox += [(peer, question) for peer in self._nodes]
+        timeout = self._core._SyncObj__generateRaftTimeout()
+        self._core._SyncObj__raftElectionDeadline = self._clock.now() + timeout
 
     def submit(self, entry: bytes) -> None:
         """Have *entry* appended by the leader. Nothing is promised: it may be lost on the way."""
@@ -149,13 +164,26 @@ class Raft:
                 )
             case Vote(term=term):
                 self._deliver(node, type="response_vote", term=term)
+            case PreVote():
+                _, last_index, last_term = self._journal[-1]
+                leads, now = self.is_leader, self._clock.now()
+                answer = self._pre_votes.answer(frame, now, leads=leads, last_index=last_index, last_term=last_term)
+                self.outbox.append((peer, answer))
+            case PreVoteAnswer():
+                if self._pre_votes.answered(peer, frame) and frame.term == self.term + 1 and not self.is_leader:
+                    self._stand()
             case _:
                 raise ValueError(f"{type(frame).__name__} is not a message of the consensus")
+
+    def _stand(self) -> None:
+        self._core._SyncObj__raftElectionDeadline = 0
+        self._core.doTick(0)
 
     def _receive_append(self, node: Node, frame: Append) -> None:
         for command, _, _ in frame.entries:
             _check(command)
         if frame.term >= self.term:
+            self._pre_votes.heard_leader(self._clock.now())
             frame, self._proved = guards.only_news(self._journal, frame, self.commit_index)
         try:
             self._deliver(
@@ -308,10 +336,11 @@ def _private_module(journal: Journal, clock: Clock, random: Random) -> ModuleTyp
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     missing = [name for name in _NEEDED if not hasattr(module, name)]
-    if missing or "_SyncObj__raftNextIndex" not in module.SyncObj.__init__.__code__.co_names:
+    begun = module.SyncObj.__init__.__code__.co_names
+    missing += [name for name in _NEEDED_ATTRIBUTES if name not in begun and not hasattr(module.SyncObj, name)]
+    if missing:
         known = " or ".join(_KNOWN_VERSIONS)
-        what = missing[0] if missing else "raftNextIndex"
-        raise ImportError(f"PySyncObj {VERSION} has no {what} any more; install {known}")
+        raise ImportError(f"PySyncObj {VERSION} has no {missing[0]} any more; install {known}")
     module.createJournal = lambda configured: journal  # type: ignore[attr-defined]
     module.pickle = SimpleNamespace(loads=lambda data: (0, (data,)))  # type: ignore[attr-defined]
     module.monotonicTime = clock.now  # type: ignore[attr-defined]

@@ -516,6 +516,18 @@ def test_a_handle_that_stays_ends_the_process_through_a_new_incarnation_too():
     assert scene.exits == [70]
 
 
+def test_being_cut_twice_gives_a_handle_no_more_time():
+    """It counts from when its lease ran out, not from when the cluster ended that as well."""
+    scene = joined()
+    scene.fence.opened(7)
+    scene.wait(1.8)
+    scene.expire()
+
+    scene.wait(0.07)
+
+    assert scene.exits == [70]
+
+
 def test_handles_of_the_new_incarnation_are_no_reason_to_exit():
     """Only what was cut has to be gone."""
     scene = joined()

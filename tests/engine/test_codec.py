@@ -40,6 +40,8 @@ from pydrm.engine.codec import (
     Hello,
     NextIndex,
     Ping,
+    PreVote,
+    PreVoteAnswer,
     Refusal,
     RequestVote,
     Vote,
@@ -96,6 +98,8 @@ FRAMES: list[Frame] = [
     Append(4, 90, 99, 3, ((b"\x00command", 100, 4), (b"\x01", 101, 4))),
     NextIndex(4, 102, True, False),
     Forward(b"\x00command"),
+    PreVote(4, 100, 3),
+    PreVoteAnswer(4, True),
 ]
 
 hostile = [

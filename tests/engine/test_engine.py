@@ -20,7 +20,18 @@ from pydrm.core.machine import Outcome
 from pydrm.core.records import Definition
 from pydrm.core.state import State
 from pydrm.engine import REQUEST_BYTES_MAX, Engine, EngineConfig, EngineStatus, Footing, Membership, Port, SystemHost
-from pydrm.engine.codec import Append, Forward, Hello, NextIndex, RequestVote, Vote, encode_entry, encode_request
+from pydrm.engine.codec import (
+    Append,
+    Forward,
+    Hello,
+    NextIndex,
+    PreVote,
+    PreVoteAnswer,
+    RequestVote,
+    Vote,
+    encode_entry,
+    encode_request,
+)
 from pydrm.engine.disk import AppendFile, LocalDisk
 from pydrm.engine.journal import JournalFile
 from pydrm.errors import ClusterRefused, ConfigurationError, DiskFailed, DrmError, Unavailable
@@ -254,7 +265,7 @@ async def test_a_small_and_a_large_request_that_come_together_go_through(address
     node = Node("a", addresses, "", None)
     await node.engine.start()
     large = add(*(f"large {number}" for number in range(8)), size=65_000)
-    requests = [add("small"), large, add("another"), add("third", size=30_000), add("fourth", size=30_000)]
+    requests = [add("small", size=30_000), large, add("another"), add("third", size=30_000), add("fourth", size=30_000)]
     answers = await asyncio.gather(*(node.engine.propose(request, timeout=PATIENCE_S) for request in requests))
     await node.engine.stop()
 
@@ -486,6 +497,8 @@ async def follow(b: Stranger) -> None:
             match await b.receive():
                 case Hello(cluster_id=cluster_id, members=members) if cluster_id:
                     b.send(hello("b", voters=("a", "b"), cluster_id=cluster_id, members=members))
+                case PreVote(term=term):
+                    b.send(PreVoteAnswer(term, granted=True))
                 case RequestVote(term=term):
                     b.send(Vote(term))
                 case Append(term=term, previous_index=previous, entries=entries):

@@ -120,28 +120,67 @@ def test_without_the_guard_the_same_schedule_loses_what_was_acknowledged(monkeyp
     assert commands[-1] not in applied(world, "b") + applied(world, "c")
 
 
+def test_a_follower_acknowledges_no_more_than_a_message_has_proved():
+    """What is behind it in its log may be a former leader's; a heartbeat in the middle says nothing about that (S1)."""
+    world = led_by_a()
+    for _ in range(5):
+        world.submit("a")
+    world.calm(0.5)
+    tick(world, "b")
+    b = world.members["b"].running
+    log = world.members["b"].journal[:]
+    _, index, term = log[2]
+
+    b.receive("a", Append(b.term, index, index, term, ()))
+
+    assert b.outbox == [("a", NextIndex(b.term, index + 1, reset=False, success=True))]
+    assert world.members["b"].journal[:] == log
+
+
 # --- S4 --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("_small_messages")
-def test_a_log_that_has_diverged_by_many_messages_is_mended():
-    """A former leader with a long log of its own comes back: it asks once for all behind what is committed (S4)."""
+def after_a_long_separation() -> World:
+    """
+    Node a led, and goes on writing alone; the others go on without it, and have to elect another leader at the end.
+
+    That one begins behind the end of its own log, where a's is another; and what is between takes many messages.
+    """
     world = led_by_a()
     world.isolate("a")
     for _ in range(50):
         world.submit("a", b"never committed %d " % world.submitted + b"x" * 200)
     tick(world, "a")
-    world.calm(2.0)
-    for _ in range(60):
-        world.submit(world.leaders[-1], b"committed %d " % world.submitted + b"x" * 200)
+    world.elect("c")
+    for _ in range(100):
+        world.submit("c", b"committed %d " % world.submitted + b"x" * 200)
     world.calm(1.0)
+    world.crash("c")
+    world.members["c"].start()
+    world.link("b", "c")
+    world.elect("b")
     world.link("a", "b")
     world.link("a", "c")
-
     world.calm(2.0)
+    return world
 
-    assert len(applied(world, "a")) == 60
+
+@pytest.mark.usefixtures("_small_messages")
+def test_a_log_that_has_diverged_by_many_messages_is_mended():
+    """Its node asks for all behind what it knows to be committed, and once is enough (S4)."""
+    world = after_a_long_separation()
+
+    assert len(applied(world, "a")) == 100
     world.verify()
+
+
+@pytest.mark.usefixtures("_small_messages")
+def test_without_the_guard_it_is_set_back_and_forth_for_ever(monkeypatch: pytest.MonkeyPatch):
+    """The test of the test: PySyncObj asks for one entry less, and for one more at the next message."""
+    monkeypatch.setattr(guards, "back_to_commit", lambda answer, commit_index, last_index: answer)
+    world = after_a_long_separation()
+
+    assert applied(world, "a") == []
 
 
 # --- S5 --------------------------------------------------------------------------------------------------------------

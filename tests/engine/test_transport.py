@@ -123,6 +123,26 @@ async def test_nodes_that_dial_each_other_at_the_same_time_keep_the_same_connect
     assert b.events[-1] == "-a"
 
 
+@on_a_loop
+async def test_of_two_connections_both_keep_the_one_that_the_smaller_name_dialled(addresses: Addresses):
+    """Each sees by itself which one that is, so they come to the same without a word."""
+    a, b = Peer("a", addresses, ""), Peer("b", addresses, "")
+    async with running(a, b), Stranger.dial(addresses["a"]) as one, Stranger.dial(addresses["a"]) as other:
+        one.send(hello("b"))
+        await until(lambda: a.links == ["b"])
+        other.send(hello("b"))
+
+        assert (await other.rest())[1:] == [Refusal("")]
+        assert a.events == ["+b"]
+        async with Stranger.dial(addresses["b"]) as one, Stranger.dial(addresses["b"]) as other:
+            one.send(hello("a"))
+            await until(lambda: b.links == ["a"])
+            other.send(hello("a"))
+
+            assert (await one.rest())[1:] == [Refusal("")]
+            assert b.events == ["+a", "-a", "+a"]
+
+
 @pytest.mark.parametrize("dials", [("ab", ""), ("", "ab")])
 @on_a_loop
 async def test_it_is_enough_if_one_of_the_two_reaches_the_other(addresses: Addresses, dials: tuple[str, str]):
@@ -249,17 +269,24 @@ async def test_a_node_keeps_the_name_that_it_came_with(addresses: Addresses):
 
 
 @on_a_loop
-async def test_an_address_that_is_none_does_not_stop_dialling(addresses: Addresses):
+async def test_an_address_that_is_none_does_not_stop_dialling(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """A peer can say what it wants of itself; the configured address is still tried."""
     a = Peer("a", addresses, "ab")
+    tried: list[str] = []
+    dial = a.transport._dial
+
+    async def noted(name: str, address: str) -> None:
+        tried.append(address)
+        await dial(name, address)
+
+    monkeypatch.setattr(a.transport, "_dial", noted)
     async with running(a):
-        for address in ("nonsense", "127.0.0.1:99999999", "127.0.0.1:-1", "\x00:1", "x" * 300 + ":1", ""):
+        for nonsense in ("nonsense", "127.0.0.1:99999999", "127.0.0.1:-1", "\x00:1", "x" * 300 + ":1"):
             async with Stranger.dial(addresses["a"]) as liar:
-                liar.send(hello("b", address=address))
+                liar.send(hello("b", address=nonsense))
                 await until(lambda: a.links == ["b"])
-            await until(lambda: a.links == [])
-        b = Peer("b", addresses, "")
-        async with running(b):
+            await until(lambda address=nonsense: address in tried)
+        async with running(Peer("b", addresses, "")):
             await until(lambda: a.links == ["b"])
 
 

@@ -129,6 +129,30 @@ def test_a_frozen_process_cuts_what_it_had_as_soon_as_it_thaws():
     assert cluster.verify() == []
 
 
+@pytest.mark.parametrize("how", ["cut off", "frozen", "half deaf"])
+def test_a_node_that_comes_back_does_not_depose_a_healthy_leader(how: str):
+    """Its election timeout ran out long ago, but it asks before it stands."""
+    cluster = holding(9)
+    leads = leader(cluster)
+    away = next(name for name in cluster.nodes if name != leads)
+    term = cluster.nodes[leads].manager.status()["term"]
+
+    if how == "cut off":
+        cluster.partition([name for name in cluster.nodes if name != away])
+    elif how == "frozen":
+        cluster.pause(away)
+    else:
+        cluster.cut(leads, away)
+    cluster.run(8.0)
+    cluster.heal()
+    cluster.resume(away)
+    cluster.run(3.0)
+
+    assert (leader(cluster), cluster.nodes[leads].manager.status()["term"]) == (leads, term)
+    assert loads(cluster) == [3, 3, 3]
+    assert cluster.verify() == []
+
+
 def test_everything_acknowledged_survives_a_power_cut_of_all():
     cluster = holding(9)
 
