@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REQUEST_BYTES_MAX = ENTRY_BYTES_MAX - 1024
+_ANSWER_LATE_S = 5.0
 
 
 class Engine:
@@ -99,7 +100,12 @@ class Engine:
         answered: asyncio.Future[Answer] = loop.create_future()
         resolve = _Resolve(Mailbox(loop), answered)
         self._post(self._propose, command, self._host.clock.now() + timeout, resolve)
-        return await answered
+        try:
+            # The engine answers in time; unless it fails in the very moment in which it is asked.
+            async with asyncio.timeout(timeout + _ANSWER_LATE_S):
+                return await answered
+        except TimeoutError:
+            raise self._failure or Unavailable("the engine does not answer; the outcome is unknown") from None
 
     async def read(self, look: Callable[[State], T]) -> T:
         """Run *look* on the engine's thread, between two applies, and return what it returns."""

@@ -27,7 +27,7 @@ from pysyncobj.version import VERSION
 from pydrm.clock import Clock, Random
 from pydrm.engine import guards
 from pydrm.engine.codec import Append, Forward, Frame, NextIndex, PreVote, PreVoteAnswer, RequestVote, Vote
-from pydrm.engine.journal import Journal
+from pydrm.engine.journal import FIRST_INDEX, Journal
 from pydrm.engine.prevote import PreVotes
 
 __all__ = ["ELECTION_TIMEOUT_MAX_S", "ENTRY_BYTES_MAX", "HEARTBEAT_S", "QUORUM_TIMEOUT_S", "Raft"]
@@ -203,7 +203,8 @@ class Raft:
         self._deliver(
             node,
             type="next_node_idx",
-            next_node_idx=frame.next_index,
+            # Every log begins with the same first entry; who asks for that too would be sent a snapshot, for ever.
+            next_node_idx=max(frame.next_index, FIRST_INDEX + 1),
             reset=frame.reset,
             success=frame.success,
         )

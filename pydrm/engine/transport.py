@@ -262,6 +262,8 @@ class Transport:
             if former is not None:
                 self._unlinked(theirs.node)
                 former.refuse("")
+                # Its host may be dark, and then nobody answers.
+                asyncio.get_running_loop().call_later(_HANDSHAKE_TIMEOUT_S, former.abort)
             self._links[theirs.node] = link
         self._linked(theirs.node, theirs)
 
