@@ -63,8 +63,13 @@ class Bench:
 
     def restart(self, victim: str) -> float:
         """kill -9 and started again at once: from the start until it has its share back."""
-        self._cluster[victim].kill()
-        return self._rejoin(victim)
+        share = self._held_by(victim)
+        killed_s = self._cluster[victim].kill()
+        started_s = self._cluster.start(victim)
+        back_s = self._witness.wait_back(share, killed_s, timeout_s=PATIENCE_S)
+        self._settle(NAMES, back_s)
+        self._witness.watch(REST_S)
+        return back_s - started_s
 
     def check(self) -> None:
         """Numbers of a run in which a promise was broken are worth nothing."""

@@ -133,7 +133,9 @@ async def _tell_problems(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except DrmError as error:
-        has_majority = bool(request.app[_manager_key].status()["has_majority"])
+        seen = request.app[_manager_key].status()
+        # Who only hears a majority and is not heard by it has none either; then its lease is over.
+        has_majority = bool(seen["has_majority"] and seen["lease"]["valid"])
         return _told(problem_of(error, has_majority=has_majority))
     except web.HTTPRequestEntityTooLarge:
         return _told(Problem(413, "too-large", f"the body is longer than {BODY_BYTES_MAX} bytes"))

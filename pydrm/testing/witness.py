@@ -97,6 +97,17 @@ class Witness:
         self.wait_until(settled, timeout_s=timeout_s)
         return self._diary.settled(resources, nodes, since_s)
 
+    def wait_back(self, resources: Collection[str], since_s: float, *, timeout_s: float) -> float:
+        """Wait until each of *resources* was lost after *since_s* and is held again; when the last was, or infinite."""
+
+        def back(diary: Diary) -> bool:
+            gaps = diary.gaps(resources, since_s)
+            return {gap.resource for gap in gaps} == set(resources) and all(gap.until_s < math.inf for gap in gaps)
+
+        if not self.wait_until(back, timeout_s=timeout_s):
+            return math.inf
+        return max(gap.until_s for gap in self._diary.gaps(resources, since_s))
+
     def watch(self, seconds: float) -> Diary:
         """The diary after another *seconds*: for what must not happen in them."""
         time.sleep(seconds)
