@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pydrm.errors import ConfigurationError
 
-__all__ = ["AppendFile", "Disk", "LocalDisk", "LockedDirectory"]
+__all__ = ["AppendFile", "Disk", "LocalDisk", "LockedDirectory", "NewFile"]
 
 # The inode and the lock of a directory on these may be seen by several hosts at once (mount(8), flock(2)).
 _NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2")
@@ -56,6 +56,18 @@ class AppendFile(Protocol):
         """Idempotent."""
 
 
+class NewFile(Protocol):
+    """A file that is written from its beginning to its end, and is not there before it is whole."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def commit(self) -> None:
+        """Put it in the place of any former one; on disk when this returns."""
+
+    def discard(self) -> None:
+        """Have it never been there. Idempotent; nothing after `commit`."""
+
+
 class Disk(Protocol):
     """Every method may raise OSError."""
 
@@ -65,11 +77,23 @@ class Disk(Protocol):
     def read(self, file: Path) -> bytes | None:
         """All of it; None if it is not there."""
 
+    def read_at(self, file: Path, offset: int, size: int) -> bytes:
+        """*size* bytes from *offset* on, fewer only at the end. Raises FileNotFoundError."""
+
+    def names(self, directory: Path) -> list[str]:
+        """What is in *directory*, sorted; with what an interrupted `create` left, which is called NAME.new."""
+
     def replace(self, file: Path, data: bytes) -> None:
         """Give *file* this content, whole or not at all; on disk when this returns."""
 
+    def create(self, file: Path) -> NewFile:
+        """Begin a file; like `replace`, but of any length."""
+
     def open(self, file: Path) -> AppendFile:
         """Make the file if it is not there."""
+
+    def remove(self, file: Path) -> None:
+        """Idempotent. After a power cut it may be there again."""
 
 
 class LocalDisk:
@@ -85,19 +109,30 @@ class LocalDisk:
         except FileNotFoundError:
             return None
 
+    def read_at(self, file: Path, offset: int, size: int) -> bytes:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(size)
+
+    def names(self, directory: Path) -> list[str]:
+        return sorted(os.listdir(directory))
+
     def replace(self, file: Path, data: bytes) -> None:
-        temporary = file.with_name(file.name + ".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        new = self.create(file)
         try:
-            _write_all(descriptor, data)
-            os.fsync(descriptor)
+            new.write(data)
+            new.commit()
         finally:
-            os.close(descriptor)
-        temporary.rename(file)
-        _sync_directory(file.parent)
+            new.discard()
+
+    def create(self, file: Path) -> NewFile:
+        return _LocalNewFile(file)
 
     def open(self, file: Path) -> AppendFile:
         return _LocalFile(file)
+
+    def remove(self, file: Path) -> None:
+        file.unlink(missing_ok=True)
 
 
 class _FlockedDirectory:
@@ -128,6 +163,31 @@ class _FlockedDirectory:
             return ""
         status = os.fstat(self._descriptor)
         return f"{status.st_dev}:{status.st_ino}:{host_boot}"
+
+
+class _LocalNewFile:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._temporary = file.with_name(file.name + ".new")
+        self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def write(self, data: bytes) -> None:
+        _write_all(self._descriptor, data)
+
+    def commit(self) -> None:
+        os.fsync(self._descriptor)
+        self._close()
+        self._temporary.rename(self._file)
+        _sync_directory(self._file.parent)
+
+    def discard(self) -> None:
+        if self._descriptor >= 0:
+            self._close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
 
 class _LocalFile:

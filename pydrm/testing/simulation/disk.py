@@ -63,9 +63,27 @@ class SimDisk:
         content = self._files.get(file)
         return bytes(content) if content is not None else None
 
+    def read_at(self, file: Path, offset: int, size: int) -> bytes:
+        if file not in self._files:
+            raise FileNotFoundError(errno.ENOENT, "No such file", str(file))
+        return bytes(self._files[file][offset : offset + size])
+
+    def names(self, directory: Path) -> list[str]:
+        return sorted(file.name for file in self._files if file.parent == directory)
+
     def replace(self, file: Path, data: bytes) -> None:
         self._check(0)
         self._files[file] = bytearray(data)
+
+    def create(self, file: Path) -> _NewFile:
+        self._check(0)
+        temporary = file.with_name(file.name + ".new")
+        content = self._files[temporary] = bytearray()
+        return _NewFile(self, file, temporary, content)
+
+    def remove(self, file: Path) -> None:
+        self._check(0, needs_room=False)
+        self._files.pop(file, None)
 
     def open(self, file: Path) -> _File:
         content = self._files.setdefault(file, bytearray())
@@ -80,10 +98,22 @@ class SimDisk:
         self._check(len(data))
         content += data
 
-    def _check(self, size: int) -> None:
+    def put_in_place(self, temporary: Path, file: Path, content: bytearray) -> None:
+        self._check(0)
+        # A process that dies in here has made the rename, or has not.
+        if not self._torn or self._random.random() < 0.5:
+            self._files[file] = content
+            self._files.pop(temporary, None)
+        if self._torn:
+            raise OSError(errno.EIO, "the process died")
+
+    def drop(self, temporary: Path) -> None:
+        self._files.pop(temporary, None)
+
+    def _check(self, size: int, *, needs_room: bool = True) -> None:
         if self.broken:
             raise OSError(errno.EIO, "Input/output error")
-        if self.full:
+        if self.full and needs_room:
             raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -96,6 +126,29 @@ class _Lock:
     def release(self) -> None:
         if self._locks.get(self._directory) is self:
             del self._locks[self._directory]
+
+
+class _NewFile:
+    """Its content is in the page cache until `commit`; a power cut leaves any part of it, under its temporary name."""
+
+    def __init__(self, disk: SimDisk, file: Path, temporary: Path, content: bytearray) -> None:
+        self._disk = disk
+        self._file = file
+        self._temporary = temporary
+        self._content = content
+        self._open = True
+
+    def write(self, data: bytes) -> None:
+        self._disk.append_to(self._content, data)
+
+    def commit(self) -> None:
+        self._open = False
+        self._disk.put_in_place(self._temporary, self._file, self._content)
+
+    def discard(self) -> None:
+        if self._open:
+            self._open = False
+            self._disk.drop(self._temporary)
 
 
 class _File:
