@@ -35,6 +35,7 @@ from collections.abc import Callable
 import attrs
 
 from pydrm.core.commands import Command, Done, Join, Reason, Refused, Renew
+from pydrm.core.records import Node
 from pydrm.core.state import State
 from pydrm.errors import ClusterRefused, ConfigurationError, DrmError, Superseded
 
@@ -191,6 +192,24 @@ class LeaseKeeper:
         self._fenced_at = now
         self._renewals.clear()
         return Step.ENDED
+
+    def restored(self, node: Node | None, now: float) -> list[Step]:
+        """The state was read from a snapshot: *node* is what it says of this one, whatever led to that."""
+        steps = []
+        mine = self._lease.incarnation
+        if mine and (node is None or node.incarnation != mine or not node.lives):
+            steps.append(self.lease_ended(self._node, mine, now))
+        if node is None or not node.lives:
+            return steps
+        if node.incarnation == mine:
+            # The renewals before it need not have been seen one by one: the newest says all.
+            steps.append(self.applied_renew(Renew(node.name, mine, node.count, node.ttl_ms), Done()))
+        elif node.nonce in self._joins:
+            join = Join(node.name, node.nonce, 0, node.ttl_ms)
+            steps.append(self.applied_join(join, Done(number=node.incarnation), now))
+        elif mine:
+            steps.append(self._fail(Superseded(f"another process has joined as {self._node}", reason="superseded")))
+        return steps
 
     def _join(self, now: float, state: State) -> Command | None:
         if now - self._join_at < _JOIN_AGAIN_S:

@@ -130,6 +130,15 @@ class Warden:
         if isinstance(request.command, Renew):
             self._act(self._keeper.applied_renew(request.command, outcome.answer))
 
+    def restored(self, now: float) -> None:
+        state = self._port.state
+        self._watch.restored(state.nodes.values(), now)
+        for step in self._keeper.restored(state.nodes.get(self._node), now):
+            self._act(step)
+        mine = set(state.held_by(self._node, self._lease.incarnation))
+        self._changed.update(dict.fromkeys(sorted(self._mine | mine)))
+        self._mine = mine
+
     def tick(self, now: float, footing: Footing) -> None:
         if self._keeper.over(now):
             self._cut("the lease ran out")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from pydrm.core.changes import Change, LeaseEnded, NodeChanged
@@ -35,6 +37,16 @@ class LeaseWatch:
                 self._note_node(node, now)
             case LeaseEnded(node=node):
                 self._watched.pop(node.name, None)
+
+    def restored(self, nodes: Iterable[Node], now: float) -> None:
+        """The state was read from a snapshot at *now*: each lease may have been renewed as late as that."""
+        before, self._watched = self._watched, {}
+        for node in nodes:
+            if not node.lives:
+                continue
+            if node.name in before:
+                self._watched[node.name] = before[node.name]
+            self._note_node(node, now)
 
     def due(self, now: float, leads_since: float | None) -> list[Expire]:
         """

@@ -67,6 +67,9 @@ class State:
         self.next_incarnation = 1
         self.index = Index()
 
+    def become(self, other: State) -> None:
+        self.__dict__.update(other.__dict__)
+
     @property
     def digest(self) -> int:
         """128 bits that are equal on all replicas that applied the same log."""

@@ -8,11 +8,11 @@ Its face to the other rooms is `Engine`; another Raft could stand behind it. Sta
 from __future__ import annotations
 
 from pydrm.engine.codec import definition_of, resource_of
+from pydrm.engine.config import EngineConfig, EngineStatus
 from pydrm.engine.engine import REQUEST_BYTES_MAX, Engine
 from pydrm.engine.host import Host, SystemHost
 from pydrm.engine.mailbox import Mailbox
 from pydrm.engine.participant import Footing, Membership, Participant, Port
-from pydrm.engine.replica import EngineConfig, EngineStatus
 
 __all__ = [
     "REQUEST_BYTES_MAX",

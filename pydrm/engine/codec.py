@@ -34,6 +34,7 @@ from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
 from pydrm.errors import DrmError, InvalidResource
 
 __all__ = [
+    "UNREADABLE",
     "Append",
     "CodecError",
     "Forward",
@@ -45,8 +46,14 @@ __all__ = [
     "PreVoteAnswer",
     "Refusal",
     "RequestVote",
+    "SnapshotDone",
+    "SnapshotOffer",
+    "SnapshotPiece",
+    "SnapshotWant",
+    "StateDigest",
+    "TimeoutNow",
     "Vote",
-    "check_entry",
+    "changes_voters",
     "decode_entry",
     "decode_frame",
     "decode_json",
@@ -55,7 +62,11 @@ __all__ = [
     "encode_frame",
     "encode_json",
     "encode_request",
+    "is_participants",
+    "is_renewal",
+    "is_voters_change",
     "resource_of",
+    "split_entry",
 ]
 
 
@@ -63,7 +74,7 @@ T = TypeVar("T")
 
 
 # What msgspec raises for bytes that somebody else made; the last two it lets through (strings, deep nesting).
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class CodecError(DrmError):
@@ -88,7 +99,11 @@ _NUMBERS: dict[type, int] = {
     Place: 12,
 }
 
+_RENEWAL = bytes((0x93, _NUMBERS[Renew]))
+_VOTERS_CHANGES = (b"\x93\x0d", b"\x93\x0e")
+
 _encoder = msgspec.msgpack.Encoder()
+_raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _entry_decoder = msgspec.msgpack.Decoder(list[tuple[int, RequestId | None, msgspec.Raw]])
 _command_decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     number: msgspec.msgpack.Decoder(command) for command, number in _NUMBERS.items()
@@ -114,15 +129,44 @@ def decode_entry(data: bytes) -> list[Request]:
     """
     try:
         return [Request(_decode_command(number, raw), id) for number, id, raw in _entry_decoder.decode(data)]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CodecError(f"an entry of the log cannot be read: {error}") from error
 
 
-def check_entry(command: bytes) -> None:
-    """Raises ValueError unless *command*, as the log has it, is an entry that `decode_entry` reads."""
+# A request is an array of three, whose first is a number below 128; so is an entry of one request, in an array of one.
+
+
+def is_renewal(request: bytes) -> bool:
+    """Whether what `encode_request` made is a Renew."""
+    return request[:2] == _RENEWAL
+
+
+def is_participants(request: bytes) -> bool:
+    """Whether what `encode_request` made has no id: a participant's own, which a lease may depend on."""
+    return request[2:3] == b"\xc0"
+
+
+def is_voters_change(request: bytes) -> bool:
+    """Whether what `encode_request` made changes who votes; such a one is to be alone in its entry."""
+    return request[:2] in _VOTERS_CHANGES
+
+
+def changes_voters(entry: bytes) -> bool:
+    """Whether *entry* changes who votes."""
+    return entry[:1] == b"\x91" and entry[1:3] in _VOTERS_CHANGES
+
+
+def split_entry(entry: bytes) -> list[bytes]:
+    """
+    The requests in *entry*, as `encode_request` made them.
+
+    Raises:
+        ValueError: It holds what `decode_entry` cannot read: once in the log, that would stop every replica.
+    """
     try:
-        decode_entry(command[1:])
-    except CodecError as error:
+        decode_entry(entry)
+        return [bytes(raw) for raw in _raw_decoder.decode(entry)]
+    except (CodecError, *UNREADABLE) as error:
         raise ValueError(str(error)) from error
 
 
@@ -143,13 +187,16 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     Attributes:
         cluster_id: "" until the cluster is formed.
+        role: "voter" or "worker": what it is configured as.
         boot, nonce: The how manyth start of this data directory it is, and which process.
-        members: (name, replica id) of each voter, once formed.
+        voters: Whom its configuration lists.
+        members, members_revision: (name, replica id) of each voter, once formed, as of that revision.
     """
 
     version: int
     cluster: str
     node: str
+    role: str
     replica_id: str
     cluster_id: str
     boot: int
@@ -157,6 +204,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     address: str
     voters: tuple[str, ...]
     members: tuple[tuple[str, str], ...] = ()
+    members_revision: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -215,7 +263,69 @@ class PreVoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=16):
     granted: bool
 
 
-Frame = Hello | Refusal | Ping | RequestVote | Vote | Append | NextIndex | Forward | PreVote | PreVoteAnswer
+class SnapshotOffer(msgspec.Struct, frozen=True, array_like=True, tag=17):
+    """What you need next is not in the log any more; take the state as of entry *index*. See `transfer`."""
+
+    term: int
+    index: int
+    index_term: int
+    size: int
+
+
+class SnapshotWant(msgspec.Struct, frozen=True, array_like=True, tag=18):
+    """Send the part from *offset* on."""
+
+    term: int
+    index: int
+    offset: int
+
+
+class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=19):
+    term: int
+    index: int
+    offset: int
+    data: bytes
+
+
+class SnapshotDone(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """Everything up to entry *index* is here; or, with a *problem*, that snapshot is of no use."""
+
+    term: int
+    index: int
+    problem: str = ""
+
+
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """Stand for election at once: the leader hands over (Ongaro, 2014, section 3.10)."""
+
+    term: int
+
+
+class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """What the state of this replica was as of entry *index*. See `agreement`."""
+
+    index: int
+    digest: str
+
+
+Frame = (
+    Hello
+    | Refusal
+    | Ping
+    | RequestVote
+    | Vote
+    | Append
+    | NextIndex
+    | Forward
+    | PreVote
+    | PreVoteAnswer
+    | SnapshotOffer
+    | SnapshotWant
+    | SnapshotPiece
+    | SnapshotDone
+    | TimeoutNow
+    | StateDigest
+)
 
 _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
@@ -227,7 +337,7 @@ def encode_frame(frame: Frame) -> bytes:
 def decode_frame(data: bytes | memoryview) -> Frame:
     try:
         return _frame_decoder.decode(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CodecError(f"a frame cannot be read: {error}") from error
 
 
@@ -270,5 +380,5 @@ def encode_json(value: object) -> bytes:
 def decode_json(data: bytes, type: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=type)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CodecError(str(error)) from error

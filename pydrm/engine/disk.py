@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pydrm.errors import ConfigurationError
 
-__all__ = ["AppendFile", "Disk", "LocalDisk", "LockedDirectory", "NewFile"]
+__all__ = ["AppendFile", "Disk", "Files", "LocalDisk", "LockedDirectory", "MemoryFiles", "NewFile"]
 
 # The inode and the lock of a directory on these may be seen by several hosts at once (mount(8), flock(2)).
 _NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2")
@@ -68,7 +68,26 @@ class NewFile(Protocol):
         """Have it never been there. Idempotent; nothing after `commit`."""
 
 
-class Disk(Protocol):
+class Files(Protocol):
+    """Files that are written whole. Every method may raise OSError."""
+
+    def size(self, file: Path) -> int:
+        """In bytes. Raises FileNotFoundError."""
+
+    def read_at(self, file: Path, offset: int, size: int) -> bytes:
+        """*size* bytes from *offset* on, fewer only at the end. Raises FileNotFoundError."""
+
+    def names(self, directory: Path) -> list[str]:
+        """What is in *directory*, sorted; with what an interrupted `create` left, which is called NAME.new."""
+
+    def create(self, file: Path) -> NewFile:
+        """Begin a file of any length."""
+
+    def remove(self, file: Path) -> None:
+        """Idempotent. After a power cut it may be there again."""
+
+
+class Disk(Files, Protocol):
     """Every method may raise OSError."""
 
     def lock(self, directory: Path) -> LockedDirectory:
@@ -77,23 +96,49 @@ class Disk(Protocol):
     def read(self, file: Path) -> bytes | None:
         """All of it; None if it is not there."""
 
-    def read_at(self, file: Path, offset: int, size: int) -> bytes:
-        """*size* bytes from *offset* on, fewer only at the end. Raises FileNotFoundError."""
-
-    def names(self, directory: Path) -> list[str]:
-        """What is in *directory*, sorted; with what an interrupted `create` left, which is called NAME.new."""
-
     def replace(self, file: Path, data: bytes) -> None:
         """Give *file* this content, whole or not at all; on disk when this returns."""
-
-    def create(self, file: Path) -> NewFile:
-        """Begin a file; like `replace`, but of any length."""
 
     def open(self, file: Path) -> AppendFile:
         """Make the file if it is not there."""
 
+
+class MemoryFiles:
+    """For a node that keeps nothing."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, bytes] = {}
+
+    def size(self, file: Path) -> int:
+        return len(self._files[file])
+
+    def read_at(self, file: Path, offset: int, size: int) -> bytes:
+        return self._files[file][offset : offset + size]
+
+    def names(self, directory: Path) -> list[str]:
+        return sorted(file.name for file in self._files if file.parent == directory)
+
+    def create(self, file: Path) -> NewFile:
+        return _MemoryNewFile(self._files, file)
+
     def remove(self, file: Path) -> None:
-        """Idempotent. After a power cut it may be there again."""
+        self._files.pop(file, None)
+
+
+class _MemoryNewFile:
+    def __init__(self, files: dict[Path, bytes], file: Path) -> None:
+        self._files = files
+        self._file = file
+        self._content = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._content += data
+
+    def commit(self) -> None:
+        self._files[self._file] = bytes(self._content)
+
+    def discard(self) -> None:
+        self._content.clear()
 
 
 class LocalDisk:
@@ -108,6 +153,9 @@ class LocalDisk:
             return file.read_bytes()
         except FileNotFoundError:
             return None
+
+    def size(self, file: Path) -> int:
+        return file.stat().st_size
 
     def read_at(self, file: Path, offset: int, size: int) -> bytes:
         with file.open("rb") as stream:

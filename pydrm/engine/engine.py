@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 from pydrm.core.commands import Answer, Command, Request
 from pydrm.core.state import State
 from pydrm.engine.codec import encode_request
+from pydrm.engine.config import EngineConfig, EngineStatus
 from pydrm.engine.host import Aside, Host
 from pydrm.engine.mailbox import Mailbox
 from pydrm.engine.participant import Participant
 from pydrm.engine.proposals import Resolve
 from pydrm.engine.raft import ENTRY_BYTES_MAX
-from pydrm.engine.replica import EngineConfig, EngineStatus, Replica
+from pydrm.engine.replica import Replica
 from pydrm.errors import ClusterRefused, DrmError, Unavailable
 
 __all__ = ["REQUEST_BYTES_MAX", "Engine"]

@@ -2,11 +2,13 @@
 Who may talk to whom, and when a cluster is formed: pure decisions about `Hello` frames.
 
     Rule 1.  Both sides say Hello first, and each decides for itself whether it wants the other.
-    Rule 2.  Cluster, voters and replica ids must fit; a replica that lost its memory is not wanted.
+    Rule 2.  Cluster and replica ids must fit; a voter that lost its memory is not wanted. Who votes is what the newer
+             of the two sides knows of it.
     Rule 3.  A cluster is formed when all listed voters are there, unformed, with equal lists. All of them
              derive the same cluster id from the same replica ids, so nobody has to decide for the others.
-    Rule 4.  Who is unformed and is named, with its own replica id, by a formed member, was only slower, and
-             belongs to that cluster. It has never voted, so it has forgotten nothing.
+    Rule 4.  Who is unformed and meets a formed cluster belongs to it: as a voter, if it is named with its own replica
+             id, because then it was only slower, and has never voted, so it has forgotten nothing; else as a node
+             that follows, until it is made a voter by command.
 """
 
 from __future__ import annotations
@@ -44,33 +46,57 @@ def objection(mine: Hello, theirs: Hello, newest_boot: tuple[int, str] | None) -
         return f"it belongs to cluster {theirs.cluster!r}, this node to {mine.cluster!r}"
     if theirs.node == mine.node:
         return f"it calls itself {theirs.node!r}, like this node; every node needs a name of its own"
-    if theirs.node not in mine.voters:
-        return f"{theirs.node!r} is not among the peers of this node, {', '.join(mine.voters)}"
     if theirs.cluster_id and mine.cluster_id and theirs.cluster_id != mine.cluster_id:
         return f"it was formed as {theirs.cluster_id}, this node as {mine.cluster_id}: another cluster of the same name"
-    if not (theirs.cluster_id and mine.cluster_id) and theirs.voters != mine.voters:
+    return (
+        _unformed_objection(mine, theirs)
+        or _amnesia(mine, theirs)
+        or (_old_incarnation(theirs, newest_boot) if newest_boot is not None else "")
+    )
+
+
+def _unformed_objection(mine: Hello, theirs: Hello) -> str:
+    if mine.cluster_id or theirs.cluster_id or "worker" in (mine.role, theirs.role):
+        return ""
+    if theirs.node not in mine.voters:
+        return f"{theirs.node!r} is not among the peers of this node, {', '.join(mine.voters)}"
+    if theirs.voters != mine.voters:
         return f"it lists the peers {', '.join(theirs.voters)}, this node {', '.join(mine.voters)}"
-    for formed, other in ((mine, theirs), (theirs, mine)):
-        bound = dict(formed.members)
-        if formed.cluster_id and bound.get(other.node) != other.replica_id:
+    return ""
+
+
+def _amnesia(mine: Hello, theirs: Hello) -> str:
+    newer = max((mine, theirs), key=lambda hello: (bool(hello.cluster_id), hello.members_revision))
+    bound = dict(newer.members)
+    for hello in (mine, theirs):
+        if hello.node in bound and bound[hello.node] != hello.replica_id:
             return (
-                f"{other.node}'s data directory is not the one that the cluster was formed with (replica "
-                f"{other.replica_id}, known is {bound.get(other.node)}); it may have forgotten votes. "
-                "Restore it, or replace the node as a voter"
+                f"{hello.node}'s data directory is not the one that the cluster knows (replica {hello.replica_id}, "
+                f"known is {bound[hello.node]}); it may have forgotten votes. Restore it, or replace the voter: "
+                f"pydrm nodes replace {hello.node}"
             )
-    if newest_boot is not None and (theirs.boot, theirs.nonce) != newest_boot and theirs.boot <= newest_boot[0]:
+    return ""
+
+
+def _old_incarnation(theirs: Hello, newest_boot: tuple[int, str]) -> str:
+    if (theirs.boot, theirs.nonce) != newest_boot and theirs.boot <= newest_boot[0]:
         return f"it is an old incarnation of {theirs.node} (boot {theirs.boot}; boot {newest_boot[0]} was here)"
     return ""
 
 
 def formation(mine: Hello, heard: Mapping[str, Hello]) -> Formation | None:
     """The cluster that this unformed node belongs to by what it has *heard* from the linked peers, if any yet."""
-    for hello in heard.values():
-        members = dict(hello.members)
-        if hello.cluster_id and members.get(mine.node) == mine.replica_id:
-            return Formation(hello.cluster_id, members)
+    formed = [hello for hello in heard.values() if hello.cluster_id]
+    if formed:
+        newest = max(formed, key=lambda hello: (hello.members_revision, hello.node))
+        members = dict(newest.members)
+        if members.get(mine.node, mine.replica_id) != mine.replica_id:
+            return None  # a voter that has forgotten what it voted
+        return Formation(newest.cluster_id, members)
+    if mine.role == "worker":
+        return None
     others = [name for name in mine.voters if name != mine.node]
-    if any(name not in heard or heard[name].cluster_id or heard[name].voters != mine.voters for name in others):
+    if any(name not in heard or heard[name].role == "worker" or heard[name].voters != mine.voters for name in others):
         return None
     members = {name: heard[name].replica_id for name in others} | {mine.node: mine.replica_id}
     members = dict(sorted(members.items()))

@@ -85,6 +85,10 @@ class Journal:
         """Whether something was noted that is not on disk and not on its way there."""
         return bool(self._unsynced)
 
+    @property
+    def base(self) -> tuple[int, int]:
+        return (self._entries[0][1], self._entries[0][2]) if self._entries else (1, 0)
+
     def take_batch(self) -> bytes:
         """Everything noted since the last call, as a batch for `write`. On the engine's thread."""
         # What is committed stays so; so it may be late, but never wrong. It costs no sync of its own.

@@ -23,7 +23,7 @@ class Membership:
     """What the formed cluster consists of, as this node's data directory knows it."""
 
     cluster_id: str
-    members: tuple[tuple[str, str], ...]
+    voters: tuple[tuple[str, str, str], ...]  # (name, replica id, address)
     directory: str  # DataDirectory.on_this_host
 
 
@@ -66,6 +66,9 @@ class Participant(Protocol):
 
     def applied(self, request: Request, outcome: Outcome, now: float) -> None:
         """One request was applied, at *now*."""
+
+    def restored(self, now: float) -> None:
+        """The state is another one, which was read from a snapshot, *now*; what led to it was not seen here."""
 
     def tick(self, now: float, footing: Footing) -> None:
         """Do what is due. Called at least each `TICK_S` and after everything that was applied."""

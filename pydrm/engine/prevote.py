@@ -15,11 +15,16 @@ __all__ = ["PreVotes"]
 
 
 class PreVotes:
-    """Sans I/O; *now* in seconds of one clock."""
+    """
+    Sans I/O; *now* in seconds of one clock.
+
+    Attributes:
+        voters: How many there are, this node included.
+    """
 
     def __init__(self, voters: int, loyalty_s: float) -> None:
         """*loyalty_s*: for how long after it was heard a leader is not to be replaced."""
-        self._voters = voters
+        self.voters = voters
         self._loyalty_s = loyalty_s
         self._heard_leader_at = float("-inf")
         self._asked_for = -1
@@ -39,7 +44,7 @@ class PreVotes:
         if answer.term != self._asked_for or not answer.granted:
             return False
         self._granted.add(peer)
-        return 2 * (1 + len(self._granted)) > self._voters
+        return 2 * (1 + len(self._granted)) > self.voters
 
     def answer(self, question: PreVote, now: float, *, leads: bool, last_index: int, last_term: int) -> PreVoteAnswer:
         """What this node, whose log ends there, says to a peer that would stand."""

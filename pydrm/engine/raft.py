@@ -5,30 +5,40 @@ It elects, replicates and commits; nothing else of PySyncObj is used. It ticks w
 into an outbox, receives through the guards, keeps its log in our journal and applies bytes through one
 replicated entry point.
 
-PySyncObj has no parameters for its clock, its dice, its journal and its pickle, but it looks them up as
-globals of one module. Each `Raft` loads a private copy of that module and sets its globals; so an app that
-uses PySyncObj itself is not touched, and two nodes in one process can live on two clocks.
+    Voters.     Who votes is said by whoever applies the log: a change counts when it is applied, as in etcd's Raft. That
+                is safe because no two configurations that are in use at once are more than one voter apart: a
+                leader appends no change before it has applied the one before and an entry of its own term, and
+                nobody stands while it has something committed to apply. What was appended after a change
+                proves that the change before that was committed, so a log that is read again is applied up to there
+                first (defect S8; Ongaro, "Consensus: Bridging Theory and Practice", 2014, section 4.1).
+    Lagging.    A peer that needs an entry from before the log is not connected, as far as the core knows, until
+                it has a snapshot: see `lagging` and `caught_up`.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from zlib import crc32
 
-import attrs
-from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
-from pysyncobj.transport import Transport
-from pysyncobj.version import VERSION
 
 from pydrm.clock import Clock, Random
 from pydrm.engine import guards
-from pydrm.engine.codec import Append, Forward, Frame, NextIndex, PreVote, PreVoteAnswer, RequestVote, Vote
+from pydrm.engine.codec import (
+    Append,
+    Forward,
+    Frame,
+    NextIndex,
+    PreVote,
+    PreVoteAnswer,
+    RequestVote,
+    TimeoutNow,
+    Vote,
+    changes_voters,
+)
 from pydrm.engine.journal import FIRST_INDEX, Journal
 from pydrm.engine.prevote import PreVotes
+from pydrm.engine.syncobj import Member, Stagger, Timing, make_core
 
 __all__ = ["ELECTION_TIMEOUT_MAX_S", "ENTRY_BYTES_MAX", "HEARTBEAT_S", "QUORUM_TIMEOUT_S", "Raft"]
 
@@ -37,50 +47,74 @@ HEARTBEAT_S = 0.08
 _ELECTION_TIMEOUT_MIN_S = 0.3
 ELECTION_TIMEOUT_MAX_S = 0.6
 _LOYALTY_S = 0.8 * _ELECTION_TIMEOUT_MIN_S  # less, because not everybody heard the last heartbeat at the same time
-QUORUM_TIMEOUT_S = 1.0  # a leader that heard from no majority for so long steps down
-
-# PySyncObj pickles an entry that does not fit into one message; so none may come near that.
+QUORUM_TIMEOUT_S = 1.0
 _MESSAGE_BYTES_MAX = 1024 * 1024
 ENTRY_BYTES_MAX = 512 * 1024
 
-_NEVER = 2**62
-_KNOWN_VERSIONS = ("0.3.17",)
-_NEEDED_ATTRIBUTES = ("_SyncObj__raftNextIndex", "_SyncObj__raftElectionDeadline", "_SyncObj__generateRaftTimeout")
-_NEEDED = ("createJournal", "pickle", "monotonicTime", "random", "PIPE_NOTIFIER_ENABLED")
+_TIMING = Timing(HEARTBEAT_S, _ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, QUORUM_TIMEOUT_S, _MESSAGE_BYTES_MAX)
 
 
 class Raft:
-    """One member of the group. Not thread-safe; belongs to the engine's loop."""
+    """
+    One member of the group. Not thread-safe; belongs to the engine's loop.
+
+    Attributes:
+        outbox: What is to be sent, once the journal is on disk.
+        lagging: Peers that need what is not in the log any more; filled while this node leads.
+    """
 
     def __init__(
         self,
         name: str,
-        others: Sequence[str],
+        voters: Iterable[str],
         journal: Journal,
         apply: Callable[[bytes, int], None],
         *,
+        applied: int,
         clock: Clock,
         random: Random,
     ) -> None:
-        """*apply* gets each committed entry and its index, in order, and must not raise."""
+        """
+        A *name* that is not among *voters* only follows.
+
+        Args:
+            apply: Gets each committed entry after *applied* and its index, in order, and must not raise.
+        """
         self.outbox: list[tuple[str, Frame]] = []
+        self.lagging: list[str] = []
+        self._name = name
+        self._voters = sorted(voters)
         self._journal = journal
-        self._nodes = {other: _Member(other) for other in others}
-        self._transport = _OutboxTransport(self)
-        self._proved: int | None = None
         self._clock = clock
-        self._pre_votes = PreVotes(1 + len(others), _LOYALTY_S)
-        self._stagger = _Stagger(sorted([name, *others]).index(name), 1 + len(others), random)
-        module = _private_module(journal, clock, self._stagger)
-        self._core = _core_class(module)(
-            apply, _Member(name), list(self._nodes.values()), _conf(journal, alone=not others), self._transport
+        self._nodes: dict[str, Node] = {}
+        self._away: set[str] = set()
+        self._change_queued_in: int | None = None
+        self._proved: int | None = None
+        self._pre_votes = PreVotes(len(self._voters), _LOYALTY_S)
+        self._stagger = Stagger(name, self._voters, random)
+        others = [self._node(voter) for voter in self._voters if voter != name]
+        self._core, self._transport = make_core(
+            name if name in self._voters else None,
+            others,
+            journal,
+            apply,
+            self,
+            _TIMING,
+            clock=clock,
+            dice=self._stagger,
         )
+        if self.votes and not others:
+            self._core._SyncObj__raftElectionDeadline = clock.now()  # there is nobody to wait for
+        self._core._SyncObj__raftLastApplied = applied
+        proved = max(applied, self._proved_by_later_changes())
+        self._core._SyncObj__raftCommitIndex = max(self.commit_index, proved)
+
+    # --- how it stands -----------------------------------------------------------------------------------------------
 
     @property
-    def _next_indexes(self) -> dict[Node, int]:
-        """What the leader will send to each peer next. PySyncObj has no public way to it; see `_private_module`."""
-        indexes: dict[Node, int] = self._core._SyncObj__raftNextIndex
-        return indexes
+    def votes(self) -> bool:
+        """Whether this node has a vote."""
+        return self._name in self._voters
 
     @property
     def is_leader(self) -> bool:
@@ -110,31 +144,159 @@ class Raft:
         """How many entries are in the log, and not applied yet."""
         return self._journal[-1][1] - self.applied
 
+    # --- ticking and submitting --------------------------------------------------------------------------------------
+
     def tick(self) -> None:
         """Do what is due; messages go into `outbox`, notes for the disk into the journal."""
         self._stagger.term = self.term
-        if self._nodes and not self.is_leader and self._clock.now() > self._core._SyncObj__raftElectionDeadline:
+        if self._away and not self.is_leader:
+            # It may lead again, and begins anew with all of them then.
+            for peer in sorted(self._away):
+                self.connected(peer)
+        if self._would_stand():
             self._ask_before_standing()
         self._core.doTick(0)
-
-    def _ask_before_standing(self) -> None:
-        """The core would stand at its next tick; it gets another deadline, which a majority of answers cuts short."""
-        _, last_index, last_term = self._journal[-1]
-        question = self._pre_votes.ask(self.term + 1, last_index, last_term)
-        self.outbox += [(peer, question) for peer in self._nodes]
-        timeout = self._core._SyncObj__generateRaftTimeout()
-        self._core._SyncObj__raftElectionDeadline = self._clock.now() + timeout
 
     def submit(self, entry: bytes) -> None:
         """Have *entry* appended by the leader. Nothing is promised: it may be lost on the way."""
         assert len(entry) <= ENTRY_BYTES_MAX
+        if self.is_leader and changes_voters(entry):
+            self._submit_change(entry)
+        else:
+            self._core._applyCommand(entry, None, 0)
+
+    def _submit_change(self, entry: bytes) -> None:
+        """One at a time: a change that comes too early is dropped, and proposed again by who wants it."""
+        ready = self.applied >= self._core._SyncObj__noopIDx and self._change_queued_in != self.term
+        if not ready or self._unapplied_changes():
+            return
+        self._change_queued_in = self.term
         self._core._applyCommand(entry, None, 0)
+        self._core._checkCommandsToApply()
+        if self._unapplied_changes():
+            self._change_queued_in = None  # it is in the log, and found there
+
+    def _unapplied_changes(self) -> list[int]:
+        """The indexes of the entries that are in the log, not applied here, and change who votes."""
+        first = self.applied + 1 - self._journal.base[0]
+        return [index for command, index, _ in self._journal[first:] if changes_voters(command[1:])]
+
+    def _proved_by_later_changes(self) -> int:
+        changes = self._unapplied_changes()
+        return changes[-2] if len(changes) > 1 else 0
+
+    # --- who votes ---------------------------------------------------------------------------------------------------
+
+    def set_voters(self, voters: Sequence[str]) -> None:
+        """Count these from now on. Whether this node itself votes cannot change: make another `Raft` for that."""
+        before, after = set(self._voters), set(voters)
+        assert (self._name in before) == (self._name in after)
+        for gone in sorted(before - after):
+            connected = self._core.isNodeConnected(self._node(gone))
+            self._transport._onNodeDisconnected(self._node(gone))
+            self._core._SyncObj__doChangeCluster(("rem", gone, self._node(gone)))
+            if connected:
+                # It follows on, and so learns that it has no vote any more.
+                self._transport._onReadonlyNodeConnected(self._node(gone))
+        for new in sorted(after - before):
+            connected = self._core.isNodeConnected(self._node(new))
+            self._transport._onReadonlyNodeDisconnected(self._node(new))
+            self._core._SyncObj__doChangeCluster(("add", new, self._node(new)))
+            if connected:
+                self._transport._onNodeConnected(self._node(new))
+        self._voters = sorted(after)
+        self._stagger.voters = self._voters
+        self._pre_votes.voters = len(after)
 
     def connected(self, peer: str) -> None:
-        self._transport._onNodeConnected(self._nodes[peer])
+        self._away.discard(peer)
+        if peer in self._voters:
+            self._transport._onNodeConnected(self._node(peer))
+        else:
+            self._transport._onReadonlyNodeConnected(self._node(peer))
 
     def disconnected(self, peer: str) -> None:
-        self._transport._onNodeDisconnected(self._nodes[peer])
+        self._away.discard(peer)
+        self._cut_off(peer)
+
+    def _cut_off(self, peer: str) -> None:
+        node = self._node(peer)
+        if peer in self._voters:
+            self._transport._onNodeDisconnected(node)
+        else:
+            self._transport._onReadonlyNodeDisconnected(node)
+
+    def _node(self, name: str) -> Node:
+        if name not in self._nodes:
+            self._nodes[name] = Member(name)
+        return self._nodes[name]
+
+    # --- peers that lag ----------------------------------------------------------------------------------------------
+
+    def heard_from(self, peer: str) -> None:
+        """A *lagging* voter answers in this term: it counts for this node's majority."""
+        if self.is_leader and peer in self._voters:
+            self._core._SyncObj__lastResponseTime[self._node(peer)] = self._clock.now()
+
+    def heard_leader(self, peer: str, term: int) -> bool:
+        """The leader of *term* says something that is not of the core's; whether it leads as far as this node knows."""
+        if term < self.term:
+            return False
+        self._pre_votes.heard_leader(self._clock.now())
+        # S2: it says nothing about what is committed.
+        self._deliver(self._node(peer), type="append_entries", term=term, commit_index=0)
+        return True
+
+    def holds(self, index: int, term: int) -> bool:
+        """S6: whether the log has that entry, or it was applied here."""
+        if index <= self.applied:
+            return True
+        first, last = self._journal.base[0], self._journal[-1][1]
+        return first <= index <= last and self._journal[index - first][2] == term
+
+    def caught_up(self, peer: str, index: int) -> None:
+        """*peer* has everything up to *index*; what follows is in the log, or it will be found to lag again."""
+        if not self.is_leader:
+            return
+        self.connected(peer)
+        self._next_indexes[self._node(peer)] = index + 1
+
+    # --- elections ---------------------------------------------------------------------------------------------------
+
+    def transfer_leadership(self, candidates: Iterable[str]) -> None:
+        """Have that of *candidates* stand which has most of this leader's log. Nothing is promised."""
+        matched = self._core._SyncObj__raftMatchIndex
+        nodes = [self._node(name) for name in candidates if name in self._voters and name != self._name]
+        if nodes:
+            self._core.transferLeadership(max(nodes, key=lambda node: (matched.get(node, 0), str(node.id))))
+
+    def _would_stand(self) -> bool:
+        """Whether the core would stand at its next tick, without having been told to by the leader."""
+        if self.is_leader or not self.votes or len(self._voters) == 1 or self._core._SyncObj__transferInProgress:
+            return False
+        return bool(self._clock.now() > self._core._SyncObj__raftElectionDeadline)
+
+    def _ask_before_standing(self) -> None:
+        """The core gets another deadline, which a majority of answers cuts short."""
+        _, last_index, last_term = self._journal[-1]
+        question = self._pre_votes.ask(self.term + 1, last_index, last_term)
+        self.outbox += [(peer, question) for peer in self._voters if peer != self._name]
+        timeout = self._core._SyncObj__generateRaftTimeout()
+        self._core._SyncObj__raftElectionDeadline = self._clock.now() + timeout
+
+    def _stand(self) -> None:
+        if self.applied < self.commit_index:
+            return  # who votes may be about to change
+        self._core._SyncObj__raftElectionDeadline = 0
+        self._core.doTick(0)
+
+    # --- messages ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _next_indexes(self) -> dict[Node, int]:
+        """What the leader will send to each peer next. PySyncObj has no public way to it."""
+        indexes: dict[Node, int] = self._core._SyncObj__raftNextIndex
+        return indexes
 
     def receive(self, peer: str, frame: Frame) -> None:
         """
@@ -144,7 +306,7 @@ class Raft:
             LogDiverged: The message contradicts what is committed here.
             ValueError: It has entries of a kind that nobody here sends.
         """
-        node = self._nodes[peer]
+        node = self._node(peer)
         match frame:
             case Append():
                 self._receive_append(node, frame)
@@ -153,7 +315,8 @@ class Raft:
                     self._receive_next_index(node, frame)
             case Forward(command=command):
                 _check(command)
-                self._deliver(node, type="apply_command", command=command)
+                if self.is_leader:
+                    self.submit(command[1:])
             case RequestVote():
                 self._deliver(
                     node,
@@ -165,19 +328,22 @@ class Raft:
             case Vote(term=term):
                 self._deliver(node, type="response_vote", term=term)
             case PreVote():
-                _, last_index, last_term = self._journal[-1]
-                leads, now = self.is_leader, self._clock.now()
-                answer = self._pre_votes.answer(frame, now, leads=leads, last_index=last_index, last_term=last_term)
-                self.outbox.append((peer, answer))
+                if self.votes:
+                    self._answer_pre_vote(peer, frame)
             case PreVoteAnswer():
                 if self._pre_votes.answered(peer, frame) and frame.term == self.term + 1 and not self.is_leader:
                     self._stand()
+            case TimeoutNow(term=term):
+                if self.applied >= self.commit_index:
+                    self._deliver(node, type="timeout_now", term=term)
             case _:
                 raise ValueError(f"{type(frame).__name__} is not a message of the consensus")
 
-    def _stand(self) -> None:
-        self._core._SyncObj__raftElectionDeadline = 0
-        self._core.doTick(0)
+    def _answer_pre_vote(self, peer: str, frame: PreVote) -> None:
+        _, last_index, last_term = self._journal[-1]
+        leads, now = self.is_leader, self._clock.now()
+        answer = self._pre_votes.answer(frame, now, leads=leads, last_index=last_index, last_term=last_term)
+        self.outbox.append((peer, answer))
 
     def _receive_append(self, node: Node, frame: Append) -> None:
         for command, _, _ in frame.entries:
@@ -199,11 +365,13 @@ class Raft:
             self._proved = None
 
     def _receive_next_index(self, node: Node, frame: NextIndex) -> None:
+        if not self._core.isNodeConnected(node):
+            return  # it is away, to be sent a snapshot
         sent_up_to = self._next_indexes.get(node, 0)
         self._deliver(
             node,
             type="next_node_idx",
-            # Every log begins with the same first entry; who asks for that too would be sent a snapshot, for ever.
+            # Every log begins with the same first entry; nobody needs that.
             next_node_idx=max(frame.next_index, FIRST_INDEX + 1),
             reset=frame.reset,
             success=frame.success,
@@ -216,16 +384,21 @@ class Raft:
     def _deliver(self, node: Node, **message: object) -> None:
         self._transport._onMessageReceived(node, message)
 
-    def _send(self, peer: str, message: dict[str, Any]) -> None:
-        frame = self._frame(message)
+    def send(self, peer: str, message: dict[str, Any]) -> None:
+        """The core sends something."""
+        frame = self._frame(peer, message)
         if frame is not None:
             self.outbox.append((peer, frame))
 
-    def _frame(self, message: dict[str, Any]) -> Frame | None:
+    def _frame(self, peer: str, message: dict[str, Any]) -> Frame | None:
         match message["type"]:
             case "append_entries":
                 if "prevLogIdx" not in message:
-                    return None  # it wants to send a snapshot (S2, S3, S6)
+                    # It wants to send a snapshot, of which it has none; and would ask for that without end.
+                    self._cut_off(peer)
+                    self._away.add(peer)
+                    self.lagging.append(peer)
+                    return None
                 return Append(
                     term=message["term"],
                     commit_index=message["commit_index"],
@@ -244,122 +417,12 @@ class Raft:
                 return RequestVote(message["term"], message["last_log_index"], message["last_log_term"])
             case "response_vote":
                 return Vote(message["term"])
+            case "timeout_now":
+                return TimeoutNow(message["term"])
             case unknown:
                 raise AssertionError(f"PySyncObj sends {unknown}")
-
-
-# PySyncObj has no types; so whatever is made from its classes cannot be checked, here and below.
-class _Member(Node):  # type: ignore[misc]
-    """PySyncObj walks over sets of these: in the same order in every process, whatever its PYTHONHASHSEED."""
-
-    def __hash__(self) -> int:
-        return crc32(str(self.id).encode())
-
-
-@attrs.define
-class _Stagger:
-    """
-    PySyncObj's dice, which it throws for election timeouts and for nothing else.
-
-    In each term every voter has a stratum of its own, so that two of them stand at the same time only if a message
-    takes longer than half a stratum. With dice alone, two elections in a row that were lost to split votes could
-    cost healthy nodes their leases. The strata rotate with the term, so that a voter whose log is too short to
-    win does not come first for ever.
-    """
-
-    rank: int
-    voters: int
-    dice: Random
-    term: int = 0
-
-    def random(self) -> float:
-        stratum = (self.rank + self.term) % self.voters
-        return (stratum + self.dice.random() / 2) / self.voters
-
-
-class _OutboxTransport(Transport):  # type: ignore[misc]
-    """What PySyncObj takes for a network."""
-
-    ready = True
-
-    def __init__(self, raft: Raft) -> None:
-        super().__init__(None, None, [])
-        self._raft = raft
-
-    def send(self, node: Node, message: dict[str, Any]) -> bool:
-        self._raft._send(str(node.id), message)
-        return True
-
-    def tryGetReady(self) -> None:
-        pass
-
-    def waitReady(self) -> None:
-        pass
-
-    def destroy(self) -> None:
-        pass
 
 
 def _check(command: bytes) -> None:
     if not guards.acceptable(command):
         raise ValueError(f"an entry of kind {command[:1]!r}")
-
-
-def _conf(journal: Journal, *, alone: bool) -> SyncObjConf:
-    # Alone there is nobody to wait for.
-    haste = 0.05 if alone else 1.0
-    return SyncObjConf(
-        autoTick=False,
-        raftMinTimeout=_ELECTION_TIMEOUT_MIN_S * haste,
-        raftMaxTimeout=ELECTION_TIMEOUT_MAX_S * haste,
-        appendEntriesPeriod=HEARTBEAT_S * haste,
-        connectionTimeout=QUORUM_TIMEOUT_S,
-        leaderFallbackTimeout=QUORUM_TIMEOUT_S,
-        # Sent at once, one message for each entry; batching is done before, where it is known what belongs together.
-        appendEntriesUseBatch=False,
-        appendEntriesBatchSizeBytes=_MESSAGE_BYTES_MAX,
-        # Without a leader a command is dropped here and proposed again by us, rather than applied minutes later.
-        commandsWaitLeader=False,
-        commandsQueueSize=0,
-        logCompactionMinEntries=_NEVER,
-        logCompactionMinTime=_NEVER,
-        journalFile=journal,
-        fullDumpFile=None,
-        useFork=False,
-        dynamicMembershipChange=False,
-    )
-
-
-def _private_module(journal: Journal, clock: Clock, random: Random) -> ModuleType:
-    spec = importlib.util.find_spec("pysyncobj.syncobj")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    missing = [name for name in _NEEDED if not hasattr(module, name)]
-    begun = module.SyncObj.__init__.__code__.co_names
-    missing += [name for name in _NEEDED_ATTRIBUTES if name not in begun and not hasattr(module.SyncObj, name)]
-    if missing:
-        known = " or ".join(_KNOWN_VERSIONS)
-        raise ImportError(f"PySyncObj {VERSION} has no {missing[0]} any more; install {known}")
-    module.createJournal = lambda configured: journal  # type: ignore[attr-defined]
-    module.pickle = SimpleNamespace(loads=lambda data: (0, (data,)))  # type: ignore[attr-defined]
-    module.monotonicTime = clock.now  # type: ignore[attr-defined]
-    module.random = random  # type: ignore[attr-defined]
-    module.PIPE_NOTIFIER_ENABLED = False  # type: ignore[attr-defined]
-    return module
-
-
-def _core_class(module: Any) -> Any:
-    class Core(module.SyncObj):  # type: ignore[misc]
-        def __init__(
-            self, apply: Callable[[bytes, int], None], node: Node, others: list[Node], conf: SyncObjConf, transport: Any
-        ) -> None:
-            self._apply = apply
-            super().__init__(node, others, conf, nodeClass=Node, transport=transport)
-
-        @module.replicated  # type: ignore[untyped-decorator]
-        def entry(self, data: bytes) -> None:
-            self._apply(data, self.raftLastApplied + 1)
-
-    return Core

@@ -6,6 +6,7 @@
              the core commits in one tick what it appended in the one before.
     Rule 3.  After a failed write nothing is repeated: the node stops, and says so.
     Rule 4.  Applying never raises into the core, which would apply the entry again.
+    Rule 5.  Who votes is what the state says, and it counts from the end of the tick that applied it: see `raft`.
 
 It ticks when something has happened and at least each `TICK_S`; everything else is a callback, so there is no
 moment at which it waits for one thing and misses another.
@@ -15,73 +16,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import attrs
 
 from pydrm.core.commands import Command, Request
 from pydrm.core.machine import apply
-from pydrm.core.records import Incarnation
+from pydrm.core.records import Incarnation, NodeState
 from pydrm.core.state import State
-from pydrm.engine.codec import Append, Forward, Frame, Hello, check_entry, decode_entry, encode_entry, encode_request
+from pydrm.engine.agreement import DIGEST_EVERY, Agreement
+from pydrm.engine.batches import Batches
+from pydrm.engine.codec import (
+    Append,
+    Forward,
+    Frame,
+    Hello,
+    SnapshotDone,
+    SnapshotOffer,
+    SnapshotPiece,
+    SnapshotWant,
+    StateDigest,
+    decode_entry,
+    encode_request,
+    split_entry,
+)
+from pydrm.engine.config import EngineConfig, EngineStatus
 from pydrm.engine.data_directory import DataDirectory
-from pydrm.engine.handshake import PROTOCOL, formation
 from pydrm.engine.host import Host
+from pydrm.engine.members import Members
 from pydrm.engine.outbox import Outbox
-from pydrm.engine.participant import Footing, Membership, Participant
+from pydrm.engine.participant import Participant
 from pydrm.engine.proposals import Proposals
-from pydrm.engine.raft import QUORUM_TIMEOUT_S, Raft
+from pydrm.engine.raft import Raft
+from pydrm.engine.snapshots import Heading, SnapshotDamaged
+from pydrm.engine.snapshotter import Snapshotter, restored
+from pydrm.engine.standing import Standing
 from pydrm.engine.transport import Transport
-from pydrm.errors import DiskFailed
+from pydrm.errors import DiskFailed, DrmError
 
-__all__ = ["TICK_S", "EngineConfig", "EngineStatus", "Replica"]
+__all__ = ["TICK_S", "Replica"]
 
 _log = logging.getLogger(__name__)
 
 TICK_S = 0.025
-_ENTRY_BYTES_AIM = 32 * 1024  # an entry that is longer is closed
-_ENTRIES_PER_TICK = 4
-_BACKLOG_MAX = 4  # entries that are in the log and not applied
-
-
-@attrs.frozen
-class EngineConfig:
-    """
-    Attributes:
-        bind, advertise: "host:port" to listen on, and where peers reach that.
-        voters: Each voter's address by name, this node's too; none or only itself is a cluster of one.
-        data_dir: None keeps everything in memory; only for a cluster of one.
-        nonce: Random; tells this process from any other that runs under this name.
-    """
-
-    cluster: str
-    node: str
-    bind: str
-    advertise: str
-    voters: Mapping[str, str]
-    data_dir: Path | None
-    nonce: str
-
-
-@attrs.frozen
-class EngineStatus:
-    """
-    Attributes:
-        has_majority: Whether a majority answered lately, as far as this node can tell.
-        linked: The peers that are connected.
-        problem: What keeps it from taking part, in words; "" if nothing does.
-    """
-
-    leader: str | None = None
-    term: int = 0
-    applied: int = 0
-    has_majority: bool = False
-    formed: bool = False
-    linked: tuple[str, ...] = ()
-    problem: str = ""
+_TRANSFER_AGAIN_S = 0.25
 
 
 class Replica:
@@ -97,7 +74,7 @@ class Replica:
         failed: Callable[[BaseException], None],
     ) -> None:
         """
-        Locks and reads the data directory.
+        Locks the data directory.
 
         Args:
             failed: Called once, when it can take no further part.
@@ -117,19 +94,41 @@ class Replica:
         self._stopped = False
         self._others = tuple(sorted(name for name in config.voters if name != config.node))
         self._directory = DataDirectory(
-            config.data_dir, config.cluster, config.node, config.voters, disk=host.disk, new_id=host.new_id
+            config.data_dir, config.cluster, config.node, disk=host.disk, new_id=host.new_id
         )
+        self._members = Members(config, self._directory, state)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"pydrm-{config.node}-disk")
         self._transport = Transport(
             config.bind,
             {name: config.voters[name] for name in self._others},
-            hello=self._hello,
+            hello=self._members.hello,
             linked=self._linked,
             unlinked=self._unlinked,
             receive=self._receive,
             clock=self._clock,
             random=self._random,
         )
+        self._outbox: Outbox | None = None
+        self._snapshotter: Snapshotter | None = None
+        self._raft: Raft | None = None
+        self._batches = Batches()
+        self._standing = Standing()
+        self._agreement = Agreement(config.node)
+        self._voters_revision = 0
+        self._transferred_at = float("-inf")
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """
+        Read the data directory, listen, and begin to tick.
+
+        Raises:
+            ConfigurationError: The data directory is damaged, or the address cannot be bound.
+            DiskFailed: The data directory cannot be read or written.
+        """
+        base = await self._restore()
+        self._directory.open_journal(base)
         self._outbox = Outbox(
             self._directory.journal,
             self._disk,
@@ -137,18 +136,15 @@ class Replica:
             synced=self._synced,
             failed=self._disk_failed,
         )
-        self._raft: Raft | None = None
-        self._urgent: list[bytes] = []
-        self._requests: deque[bytes] = deque()
-        self._woken = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._leader: str | None = None
-        self._leads_since: float | None = None
-        self._heard_at = self._up_to_date_at = float("-inf")
-        self._heard_commit: tuple[float, int] | None = None
-
-    async def start(self) -> None:
-        """Listen and begin to tick. Raises ConfigurationError if the address cannot be bound."""
+        self._snapshotter = Snapshotter(
+            self._directory.snapshots,
+            self._directory.journal,
+            self._disk,
+            send=lambda peer, frame: self._send([(peer, frame)]),
+            log_bytes_min=self._config.log_bytes,
+            arrived=self._install,
+            now=self._clock.now,
+        )
         if self._others:
             await self._transport.start()
         self._try_to_form()
@@ -157,18 +153,38 @@ class Replica:
     async def stop(self) -> None:
         """Take no further part. Idempotent."""
         self._stopped = True
-        self._outbox.close()
+        if self._outbox is not None:
+            self._outbox.close()
+        if self._snapshotter is not None:
+            self._snapshotter.close()
         await self._participant.stopped()
         if self._timer is not None:
             self._timer.cancel()
         await self._transport.stop()
-        await asyncio.get_running_loop().run_in_executor(None, self._disk.shutdown)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._disk.shutdown)
+        if self._snapshotter is not None:
+            await loop.run_in_executor(None, self._snapshotter.shut)
         self._directory.close()
+
+    async def _restore(self) -> tuple[int, int] | None:
+        """The state of the newest good snapshot is in force; which entry it is of."""
+        snapshots = self._directory.snapshots
+        for snapshot in reversed(list(snapshots.kept)):
+            try:
+                heading, state = await restored(snapshots, snapshot)
+            except SnapshotDamaged as error:
+                _log.error("%s; trying an older one", error)
+                snapshots.forget(snapshot)
+                continue
+            self.state.become(state)
+            return heading.index, heading.term
+        return None
 
     # --- the Port ----------------------------------------------------------------------------------------------------
 
     def submit(self, command: Command) -> None:
-        self._urgent.append(encode_request(Request(command)))
+        self._batches.urgent(encode_request(Request(command)))
         self.wake()
 
     def speak_as(self, client: Incarnation) -> None:
@@ -182,45 +198,45 @@ class Replica:
 
     # --- forming and linking -----------------------------------------------------------------------------------------
 
-    def _hello(self) -> Hello:
-        identity = self._directory.identity
-        return Hello(
-            version=PROTOCOL,
-            cluster=self._config.cluster,
-            node=self._config.node,
-            replica_id=identity.replica_id,
-            cluster_id=identity.cluster_id,
-            boot=identity.boot,
-            nonce=self._config.nonce,
-            address=self._config.advertise,
-            voters=tuple(sorted({*self._config.voters, self._config.node})),
-            members=tuple(sorted(identity.members.items())),
-        )
-
     def _try_to_form(self) -> None:
-        if self._raft is not None:
+        # The identity is on disk before the first vote: the core, which votes, does not exist before that.
+        if self._raft is not None or not self._members.form(self._transport.heard()):
             return
-        if self._directory.empty:
-            formed = formation(self._hello(), self._transport.heard())
-            if formed is None:
-                return
-            # On disk before the first vote: the core, which votes, does not exist before that.
-            self._directory.form(formed.cluster_id, formed.members)
-            _log.info("formed cluster %s with %s", formed.cluster_id, ", ".join(formed.members))
+        self._take_part(self._directory.journal.base[0])
+        self._participant.formed(self, self._members.membership(self._transport.heard()))
+        if self.state.settings is not None:
+            self._participant.restored(self._clock.now())
+        self._transport.announce()
+
+    def _take_part(self, applied: int) -> None:
+        """From now on, by what is in the journal, of which everything up to entry *applied* is in the state."""
         self._raft = Raft(
             self._config.node,
-            self._others,
+            self._members.voters,
             self._directory.journal,
             self._apply,
+            applied=applied,
             clock=self._clock,
             random=self._random,
         )
-        identity = self._directory.identity
-        members = tuple(sorted(identity.members.items()))
-        self._participant.formed(self, Membership(identity.cluster_id, members, self._directory.on_this_host))
-        self._transport.announce()
+        self._voters_revision = self._members.revision
+        self._transport.expect(self._members.addresses)
         for peer, hello in self._transport.heard().items():
             self._connect(self._raft, peer, hello)
+
+    def _follow_voters(self, raft: Raft) -> None:
+        """The state may say that others vote now."""
+        if self._members.revision == self._voters_revision:
+            return
+        voters = self._members.voters
+        _log.info("the voters are %s now", ", ".join(voters))
+        if raft.votes == (self._config.node in voters):
+            self._voters_revision = self._members.revision
+            self._transport.expect(self._members.addresses)
+            raft.set_voters(list(voters))
+        else:
+            self._take_part(raft.applied)
+        self._transport.announce()
 
     def _linked(self, peer: str, hello: Hello) -> None:
         try:
@@ -238,26 +254,32 @@ class Replica:
             self.proposals.retry_now()
 
     def _unlinked(self, peer: str) -> None:
-        if self._raft is not None:
+        if self._raft is not None and self._snapshotter is not None:
             self._raft.disconnected(peer)
+            self._snapshotter.unlinked(peer)
 
     def _receive(self, peer: str, frame: Frame) -> None:
-        if self._raft is None or self._stopped:
+        raft, snapshotter = self._raft, self._snapshotter
+        if raft is None or snapshotter is None or self._stopped:
             return
         try:
-            if isinstance(frame, Forward):
-                # Once it is in the log, what cannot be read stops every replica, and at each start again.
-                check_entry(frame.command)
-            self._raft.receive(peer, frame)
+            match frame:
+                case SnapshotOffer() | SnapshotWant() | SnapshotPiece() | SnapshotDone():
+                    snapshotter.receive(peer, frame, raft)
+                case StateDigest():
+                    self._compare(peer, frame)
+                case Forward(command=command):
+                    if raft.is_leader:
+                        self._batches.forwarded(split_entry(command[1:]))
+                case _:
+                    raft.receive(peer, frame)
         except ValueError:
             raise  # not a failure of ours: the transport closes the link
         except Exception as error:  # noqa: BLE001 (a border: what the core has done is not known)
             self._fail(error)
             return
-        if isinstance(frame, Append) and frame.term >= self._raft.term:
-            self._heard_at = self._clock.now()
-            if self._heard_commit is None:
-                self._heard_commit = (self._heard_at, frame.commit_index)
+        if isinstance(frame, Append) and frame.term >= raft.term:
+            self._standing.heard(self._clock.now(), frame.commit_index)
         self.wake()
 
     # --- ticking -----------------------------------------------------------------------------------------------------
@@ -271,66 +293,61 @@ class Replica:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self.wake)
         now = self._clock.now()
         self.proposals.give_up(now)
-        waits_for_disk = self._outbox.syncing and not self._others  # rule 2
-        if self._raft is not None and not waits_for_disk:
+        if self._raft is not None and not self._waits_for_disk():
             try:
                 self._tick_raft(self._raft, now)
             except Exception as error:  # noqa: BLE001 (a border: what the core has done is not known)
                 self._fail(error)
         self._publish(now)
 
+    def _waits_for_disk(self) -> bool:
+        """Rule 2."""
+        return self._outbox is not None and self._outbox.syncing and self._is_alone()
+
+    def _is_alone(self) -> bool:
+        return len(self._members.voters) <= 1
+
     def _tick_raft(self, raft: Raft, now: float) -> None:
         if raft.leader is not None:
             self._submit(raft, now)
         raft.tick()
-        if self._stopped:
+        self._follow_voters(raft)
+        if self._stopped or raft is not self._raft:
             return
-        self._look_at_leader(raft, now)
-        footing = Footing(self._leads_since, raft.leader, raft.term, raft.applied, self._up_to_date_at)
-        self._participant.tick(now, footing)
+        if self._standing.look(raft, now) and raft.leader is not None:
+            _log.info("%s leads in term %d", raft.leader, raft.term)
+            self.proposals.retry_now()
+            self.wake()
+        self._participant.tick(now, self._standing.footing(raft))
+        self._hand_over(raft, now)
+        assert self._snapshotter is not None
+        self._snapshotter.tick(raft, self.state)
         messages, raft.outbox = raft.outbox, []
+        self._send(messages)
+
+    def _send(self, messages: list[tuple[str, Frame]]) -> None:
+        assert self._outbox is not None
         self._outbox.put(messages)
 
     def _submit(self, raft: Raft, now: float) -> None:
-        # What keeps the lease goes first, and never waits behind the app's requests.
-        if self._urgent:
-            raft.submit(encode_entry(self._urgent))
-            self._urgent.clear()
-        self._requests += self.proposals.due(now)
-        # All that is committed is applied within one tick; so what is under way is bounded, and with it the time
-        # for which nothing else happens.
-        for _ in range(_ENTRIES_PER_TICK):
-            if not self._requests or raft.backlog >= _BACKLOG_MAX:
-                break
-            raft.submit(encode_entry(self._take_batch()))
+        self._batches.add(self.proposals.due(now))
+        ttl_s = self.state.settings.lease_ttl_ms / 1000 if self.state.settings else 0.0
+        for entry in self._batches.due(now, leads=raft.is_leader, backlog=raft.backlog, lease_ttl_s=ttl_s):
+            raft.submit(entry)
 
-    def _take_batch(self) -> list[bytes]:
-        batch: list[bytes] = []
-        size = 0
-        # Closed before it would be too long, not after: one request may fill an entry by itself.
-        while self._requests and (not batch or size + len(self._requests[0]) <= _ENTRY_BYTES_AIM):
-            request = self._requests.popleft()
-            batch.append(request)
-            size += len(request)
-        return batch
+    def _hand_over(self, raft: Raft, now: float) -> None:
+        """A leader that drains, or is no voter any more, has another one lead."""
+        if not raft.is_leader or now - self._transferred_at < _TRANSFER_AGAIN_S:
+            return
+        me = self.state.nodes.get(self._config.node)
+        if me is None or me.state is not NodeState.DRAINING:
+            return
+        self._transferred_at = now
+        raft.transfer_leadership([name for name in self._members.voters if self._may_lead(name)])
 
-    def _look_at_leader(self, raft: Raft, now: float) -> None:
-        if raft.leader != self._leader:
-            self._leader = raft.leader
-            if self._leader is not None:
-                _log.info("%s leads in term %d", self._leader, raft.term)
-                self.proposals.retry_now()
-                self.wake()
-        if raft.is_leader:
-            self._leads_since = now if self._leads_since is None else self._leads_since
-            self._heard_at = now
-            if raft.applied >= raft.commit_index:
-                self._up_to_date_at = now
-        else:
-            self._leads_since = None
-            if self._heard_commit is not None and raft.applied >= self._heard_commit[1]:
-                self._up_to_date_at = self._heard_commit[0]
-                self._heard_commit = None
+    def _may_lead(self, name: str) -> bool:
+        node = self.state.nodes.get(name)
+        return node is not None and node.state is NodeState.ALIVE
 
     def _apply(self, entry: bytes, index: int) -> None:
         if self._stopped:
@@ -344,28 +361,54 @@ class Replica:
                 self._participant.applied(request, outcome, now)
                 if request.id is not None:
                     self.proposals.applied(request.id, outcome.answer)
+            if index % DIGEST_EVERY == 0:
+                self._say_digest(index)
         except Exception as error:  # noqa: BLE001 (rule 4)
             self._fail(error)
             return
         self.wake()  # what was applied may have made something due
 
+    def _install(self, heading: Heading, state: State) -> None:
+        """The state of another node is put in force in place of this one's, and of the log up to there."""
+        if self._stopped or self._raft is None or self._raft.holds(heading.index, heading.term):
+            return
+        self.state.become(state)
+        self._directory.journal.reset(heading.index, heading.term)
+        self._take_part(heading.index)
+        self._participant.restored(self._clock.now())
+        self.wake()
+
+    # --- whether the replicas are equal ------------------------------------------------------------------------------
+
+    def _say_digest(self, index: int) -> None:
+        said = StateDigest(index, f"{self.state.digest:032x}")
+        self._send([(peer, said) for peer in self._transport.heard()])
+        self._compare(self._config.node, said)
+
+    def _compare(self, node: str, said: StateDigest) -> None:
+        wrong = self._agreement.note(node, said.index, said.digest, self._members.voters)
+        if wrong:
+            message = f"node {self._config.node} cannot trust its state: {wrong}. It stops; please report this"
+            self._fail(DrmError(message))
+
     def _publish(self, now: float) -> None:
         raft = self._raft
-        has_majority = raft is not None and raft.leader is not None and now - self._heard_at < QUORUM_TIMEOUT_S
         self.status = EngineStatus(
             leader=raft.leader if raft else None,
             term=raft.term if raft else 0,
             applied=raft.applied if raft else 0,
-            has_majority=has_majority,
+            has_majority=raft is not None and self._standing.has_majority(raft, now),
             formed=raft is not None,
             linked=tuple(self._transport.heard()),
+            votes=raft is not None and raft.votes,
+            voters=tuple(self._members.voters),
             problem=self._transport.problem,
         )
 
     # --- the disk ----------------------------------------------------------------------------------------------------
 
     def _synced(self) -> None:
-        if not self._others:
+        if self._is_alone():
             self.wake()  # rule 2
 
     def _disk_failed(self, error: OSError) -> None:
@@ -378,5 +421,6 @@ class Replica:
     def _fail(self, error: BaseException) -> None:
         if not self._stopped:
             self._stopped = True
-            self._outbox.close()
+            if self._outbox is not None:
+                self._outbox.close()
             self._failed(error)

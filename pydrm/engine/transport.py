@@ -190,6 +190,13 @@ class Transport:
         for link in links:
             link.abort()
 
+    def expect(self, addresses: Mapping[str, str]) -> None:
+        """These nodes are to be linked as well from now on; whom it knows already it will find there too."""
+        new = [name for name in addresses if name not in self._addresses]
+        self._addresses.update(addresses)
+        loop = asyncio.get_running_loop()
+        self._tasks += [loop.create_task(self._keep_linked(name)) for name in new]
+
     def send(self, peer: str, frame: Frame) -> None:
         """Send, or let the peer see a closed link; never lose one of several."""
         link = self._links.get(peer)

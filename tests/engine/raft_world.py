@@ -74,9 +74,10 @@ class Member:
         self.journal = Journal(file.file, file.recovered)
         self.raft = Raft(
             self.name,
-            self._others,
+            [self.name, *self._others],
             self.journal,
             self._apply,
+            applied=self.journal.base[0],
             clock=self._world.clock,
             random=self._world.random,
         )

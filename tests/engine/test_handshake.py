@@ -20,6 +20,7 @@ def hello(node: str, **fields: object) -> Hello:
         version=PROTOCOL,
         cluster="orders",
         node=node,
+        role="voter",
         replica_id=f"replica-{node}",
         cluster_id="",
         boot=3,
@@ -32,7 +33,12 @@ def hello(node: str, **fields: object) -> Hello:
 
 def formed(node: str, **fields: object) -> Hello:
     """What a node of a formed cluster says."""
-    return hello(node, **{"cluster_id": "orders-1", "members": MEMBERS, **fields})
+    return hello(node, **{"cluster_id": "orders-1", "members": MEMBERS, "members_revision": 1, **fields})
+
+
+def worker(node: str, **fields: object) -> Hello:
+    """What a worker says that has not met its cluster yet."""
+    return hello(node, **{"role": "worker", **fields})
 
 
 A, B, C = (hello(name) for name in VOTERS)
@@ -48,10 +54,17 @@ A, B, C = (hello(name) for name in VOTERS)
         (formed("a"), formed("b")),
         (formed("a"), B),
         (A, formed("b")),
+        (formed("a"), hello("d", voters=("a", "b", "c", "d"))),
+        (formed("a"), formed("d")),
+        (formed("a"), worker("w")),
+        (worker("w"), formed("a")),
+        (A, worker("w")),
+        (worker("w"), A),
+        (formed("a"), formed("w", role="worker")),
     ],
 )
 def test_whoever_fits_is_wanted(mine: Hello, theirs: Hello):
-    """Formed or not, as long as the one was formed with the other."""
+    """Formed or not, voter or not; a formed cluster takes in whoever follows it."""
     assert objection(mine, theirs, None) == ""
 
 
@@ -68,7 +81,6 @@ def test_whoever_fits_is_wanted(mine: Hello, theirs: Hello):
             "it was formed as orders-2, this node as orders-1: another cluster of the same name",
         ),
         (A, hello("b", voters=("a", "b")), "it lists the peers a, b, this node a, b, c"),
-        (formed("a"), hello("b", voters=("a", "b")), "it lists the peers a, b, this node a, b, c"),
     ],
 )
 def test_whoever_does_not_fit_is_told_why(mine: Hello, theirs: Hello, reason: str):
@@ -77,14 +89,29 @@ def test_whoever_does_not_fit_is_told_why(mine: Hello, theirs: Hello, reason: st
 
 
 @pytest.mark.parametrize("of_b", [hello("b", replica_id="new"), formed("b", replica_id="new")])
-def test_a_replica_that_was_not_there_when_the_cluster_was_formed_is_not_wanted(of_b: Hello):
-    """An empty directory under a known name may have forgotten votes; it is told so by the others."""
+def test_a_voter_of_another_replica_is_not_wanted(of_b: Hello):
+    """An empty directory under a voter's name may have forgotten votes; it is told so by the others."""
     reason = (
-        "b's data directory is not the one that the cluster was formed with (replica new, known is replica-b); "
-        "it may have forgotten votes. Restore it, or replace the node as a voter"
+        "b's data directory is not the one that the cluster knows (replica new, known is replica-b); "
+        "it may have forgotten votes. Restore it, or replace the voter: pydrm nodes replace b"
     )
 
     assert objection(formed("a"), of_b, None) == reason
+
+
+def test_a_worker_that_takes_the_name_of_a_voter_is_not_wanted():
+    assert "pydrm nodes replace b" in objection(formed("a"), worker("b", replica_id="new"), None)
+
+
+def test_who_votes_is_what_the_newer_of_both_knows():
+    """A node that has not heard of a replacement yet does not keep the new voter out, nor let the old one in."""
+    replaced = (("a", "replica-a"), ("b", "new"), ("c", "replica-c"))
+    new_b = formed("b", replica_id="new", members=replaced, members_revision=3)
+    old_b = formed("b")
+
+    assert objection(formed("a"), new_b, None) == ""
+    assert objection(new_b, formed("a"), None) == ""
+    assert "replica replica-b, known is new" in objection(formed("a", members=replaced, members_revision=3), old_b, None)
 
 
 def test_whoever_forgot_does_not_want_those_who_know():
@@ -92,13 +119,6 @@ def test_whoever_forgot_does_not_want_those_who_know():
     forgetful = hello("b", replica_id="new")
 
     assert objection(forgetful, formed("a"), None) == objection(formed("a"), forgetful, None)
-
-
-def test_a_node_that_the_cluster_was_not_formed_with_is_not_wanted():
-    """Its name is on this node's list, but it was never a member."""
-    members = (("a", "replica-a"), ("b", "replica-b"))
-
-    assert "known is None" in objection(formed("a", members=members), C, None)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +168,7 @@ def test_other_replicas_are_another_cluster():
         {},
         {"b": B},
         {"b": B, "c": hello("c", voters=("a", "b"))},
+        {"b": B, "c": worker("c")},
         {"b": B, "c": formed("c", members=(("a", "another"), ("b", "replica-b"), ("c", "replica-c")))},
     ],
 )
@@ -173,3 +194,14 @@ def test_whoever_was_only_slower_joins_what_was_formed_with_it():
 def test_whoever_forgot_does_not_join_what_was_formed_without_it():
     """Its name is known there under another replica id."""
     assert formation(hello("a", replica_id="new"), {"b": formed("b"), "c": formed("c")}) is None
+
+
+def test_whoever_comes_later_follows_what_was_formed_without_it():
+    """As a worker, or as a voter that is not one yet."""
+    for newcomer in (worker("w"), hello("d", voters=("a", "b", "c", "d"))):
+        assert formation(newcomer, {"b": formed("b")}) == Formation("orders-1", dict(MEMBERS))
+
+
+def test_workers_form_nothing():
+    assert formation(worker("w"), {"a": A, "b": B, "c": C}) is None
+    assert formation(worker("w", voters=("w",)), {}) is None

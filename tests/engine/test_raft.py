@@ -8,12 +8,13 @@ import random
 from itertools import pairwise
 
 import pysyncobj.syncobj
+import attrs
 import pytest
 
-from pydrm.engine import guards, raft
+from pydrm.engine import guards, raft, syncobj
 from pydrm.engine.codec import Append, Forward, NextIndex, Ping, decode_frame
 from pydrm.engine.journal import FIRST_INDEX, Journal
-from pydrm.engine.raft import _Stagger
+from pydrm.engine.syncobj import Stagger
 from tests.engine.raft_world import World
 
 OTHER_KINDS = [b"\x02a change of members", b"\x03a change of versions", b"\x7f", b""]
@@ -92,7 +93,7 @@ def resent_in_part() -> tuple[World, list[bytes]]:
 
 @pytest.fixture
 def _small_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raft, "_MESSAGE_BYTES_MAX", 400)
+    monkeypatch.setattr(raft, "_TIMING", attrs.evolve(raft._TIMING, message_bytes=400))
 
 
 @pytest.mark.usefixtures("_small_messages")
@@ -343,15 +344,23 @@ def test_two_members_in_one_process_do_not_share_their_journal_or_clock():
 # --- pysyncobj of another version ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", raft._NEEDED)
+@pytest.mark.parametrize("name", syncobj._NEEDED)
 def test_a_pysyncobj_without_what_is_needed_is_refused_with_the_version_to_install(
     name: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A name that is set and that nobody looks up would be a clock or a disk that is not ours."""
-    monkeypatch.setattr(raft, "_NEEDED", (name + "_of_another_version",))
+    monkeypatch.setattr(syncobj, "_NEEDED", (name + "_of_another_version",))
 
     with pytest.raises(ImportError, match=rf"has no {name}_of_another_version any more; install 0\.3\.17"):
-        raft.Raft("a", [], Journal(), lambda entry, index: None, clock=World("a").clock, random=random.Random(0))
+        raft.Raft(
+            "a",
+            ["a"],
+            Journal(),
+            lambda entry, index: None,
+            applied=1,
+            clock=World("a").clock,
+            random=random.Random(0),
+        )
 
 
 # --- elections -------------------------------------------------------------------------------------------------------
@@ -367,12 +376,17 @@ class Dice:
         return self._value
 
 
+def stagger(rank: int, voters: int, dice: Dice, term: int) -> Stagger:
+    names = [str(number) for number in range(voters)]
+    return Stagger(names[rank], names, dice, term)
+
+
 @pytest.mark.parametrize("voters", [1, 2, 3, 5, 7])
 def test_two_voters_never_stand_in_the_same_part_of_a_term(voters: int):
     """However the dice fall, half a stratum is between any two of them."""
     for term in range(2 * voters):
         spans = sorted(
-            tuple(_Stagger(rank, voters, Dice(value), term).random() for value in (0.0, 1.0)) for rank in range(voters)
+            tuple(stagger(rank, voters, Dice(value), term).random() for value in (0.0, 1.0)) for rank in range(voters)
         )
 
         assert all(0.0 <= earliest < latest <= 1.0 for earliest, latest in spans)
@@ -384,7 +398,7 @@ def test_two_voters_never_stand_in_the_same_part_of_a_term(voters: int):
 def test_every_voter_comes_first_in_some_term(voters: int):
     """One whose log is too short to win must not stand before the others for ever."""
     first = {
-        min(range(voters), key=lambda rank: _Stagger(rank, voters, Dice(0.5), term).random()) for term in range(voters)
+        min(range(voters), key=lambda rank: stagger(rank, voters, Dice(0.5), term).random()) for term in range(voters)
     }
 
     assert first == set(range(voters))

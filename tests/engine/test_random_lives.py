@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+import attrs
 import pytest
 
 from pydrm.engine import guards, raft
@@ -22,7 +23,7 @@ def seeds() -> range:
 @pytest.fixture(autouse=True)
 def _small_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that a few entries need several messages; what fits into one hides most of what can go wrong."""
-    monkeypatch.setattr(raft, "_MESSAGE_BYTES_MAX", 400)
+    monkeypatch.setattr(raft, "_TIMING", attrs.evolve(raft._TIMING, message_bytes=400))
 
 
 @pytest.mark.parametrize("seed", seeds())

@@ -63,10 +63,11 @@ class SimDisk:
         content = self._files.get(file)
         return bytes(content) if content is not None else None
 
+    def size(self, file: Path) -> int:
+        return len(self._content(file))
+
     def read_at(self, file: Path, offset: int, size: int) -> bytes:
-        if file not in self._files:
-            raise FileNotFoundError(errno.ENOENT, "No such file", str(file))
-        return bytes(self._files[file][offset : offset + size])
+        return bytes(self._content(file)[offset : offset + size])
 
     def names(self, directory: Path) -> list[str]:
         return sorted(file.name for file in self._files if file.parent == directory)
@@ -88,6 +89,11 @@ class SimDisk:
     def open(self, file: Path) -> _File:
         content = self._files.setdefault(file, bytearray())
         return _File(self, content)
+
+    def _content(self, file: Path) -> bytearray:
+        if file not in self._files:
+            raise FileNotFoundError(errno.ENOENT, "No such file", str(file))
+        return self._files[file]
 
     def append_to(self, content: bytearray, data: bytes) -> None:
         if self._torn:

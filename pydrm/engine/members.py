@@ -1,0 +1,88 @@
+"""
+`Members`: who this node is to the others, and who votes, as far as this node knows.
+
+Before the cluster is formed that is the configuration; when it is formed, what is noted in the data directory; and from
+the first entry on, what the state says, which commands change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydrm.core.state import State
+from pydrm.engine.codec import Hello
+from pydrm.engine.config import EngineConfig
+from pydrm.engine.data_directory import DataDirectory
+from pydrm.engine.handshake import PROTOCOL, formation
+from pydrm.engine.participant import Membership
+
+__all__ = ["Members"]
+
+
+class Members:
+    def __init__(self, config: EngineConfig, directory: DataDirectory, state: State) -> None:
+        self._config = config
+        self._directory = directory
+        self._state = state
+
+    @property
+    def revision(self) -> int:
+        """Grows with each change of the voters; 0 before the first entry is applied."""
+        settings = self._state.settings
+        return settings.voters_revision if settings is not None else 0
+
+    @property
+    def voters(self) -> dict[str, str]:
+        """Each voter's replica id, by name."""
+        settings = self._state.settings
+        if settings is None:
+            return self._directory.identity.members
+        return {voter.name: voter.replica_id for voter in settings.voters}
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the other voters are, by name, as far as the state says."""
+        settings = self._state.settings
+        voters = settings.voters if settings is not None else ()
+        return {voter.name: voter.address for voter in voters if voter.address and voter.name != self._config.node}
+
+    def hello(self) -> Hello:
+        """What this node says of itself now."""
+        config, identity = self._config, self._directory.identity
+        me = {config.node} if config.role == "voter" else set()
+        return Hello(
+            version=PROTOCOL,
+            cluster=config.cluster,
+            node=config.node,
+            role=config.role,
+            replica_id=identity.replica_id,
+            cluster_id=identity.cluster_id,
+            boot=identity.boot,
+            nonce=config.nonce,
+            address=config.advertise,
+            voters=tuple(sorted({*config.voters} | me)),
+            members=tuple(sorted(self.voters.items())),
+            members_revision=self.revision,
+        )
+
+    def form(self, heard: Mapping[str, Hello]) -> bool:
+        """
+        Note for ever which cluster this is, if that can be told from what the linked peers say; whether it can.
+
+        Raises OSError.
+        """
+        if not self._directory.empty:
+            return True
+        formed = formation(self.hello(), heard)
+        if formed is None:
+            return False
+        self._directory.form(formed.cluster_id, formed.members)
+        return True
+
+    def membership(self, heard: Mapping[str, Hello]) -> Membership:
+        """For the participant."""
+        identity = self._directory.identity
+        addresses = {name: hello.address for name, hello in heard.items()} | dict(self._config.voters)
+        addresses[self._config.node] = self._config.advertise
+        voters = tuple((name, replica, addresses.get(name, "")) for name, replica in sorted(identity.members.items()))
+        return Membership(identity.cluster_id, voters, self._directory.on_this_host)
