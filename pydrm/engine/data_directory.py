@@ -3,7 +3,7 @@
 
     lock           locked (flock) for as long as the process lives
     identity.json  who this replica is, and the cluster it was formed with
-    journal        see `journal`
+    journal-...    see `segment_format`
 
 A replica id is born with the directory and bound to the voter's name when the cluster is formed. A voter
 that comes back with an empty directory has another replica id, so the others know that it has forgotten
@@ -19,7 +19,8 @@ import attrs
 
 from pydrm.engine.codec import CodecError, decode_json, encode_json
 from pydrm.engine.disk import Disk, LockedDirectory
-from pydrm.engine.journal import Journal, JournalFile
+from pydrm.engine.journal import Journal, open_journal
+from pydrm.engine.segment_format import is_segment
 from pydrm.errors import ConfigurationError, DiskFailed
 
 __all__ = ["DataDirectory", "Identity"]
@@ -60,8 +61,13 @@ class DataDirectory:
         *,
         disk: Disk,
         new_id: Callable[[], str],
+        snapshot: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
         """
+        Args:
+            snapshot: (index, term) of the newest good snapshot in it. Asked once, when the directory is locked and
+                is known to be this node's.
+
         Raises:
             ConfigurationError: Another process uses it, it belongs to another node or cluster or was formed with other
                 *voters*, or it is damaged.
@@ -80,8 +86,7 @@ class DataDirectory:
                 self.identity = self._identify(path, cluster, node, sorted({*voters, node}))
                 # First the identity, then the journal: what a crash leaves of a first start can be started again.
                 self._save()
-                file = JournalFile(path / "journal", disk, begun=not self.empty)
-                self.journal = Journal(file.file, file.recovered)
+                self.journal = open_journal(path, disk, begun=not self.empty, base=snapshot())
         except OSError as error:
             self.close()
             raise DiskFailed(f"data directory {path}: {error}") from error
@@ -122,7 +127,7 @@ class DataDirectory:
     def _identify(self, path: Path, cluster: str, node: str, voters: list[str]) -> Identity:
         file = path / "identity.json"
         data = self._disk.read(file)
-        has_journal = self._disk.read(path / "journal") is not None
+        has_journal = any(is_segment(name) for name in self._disk.names(path))
         if data is None:
             if has_journal:
                 raise ConfigurationError(f"{file} is missing beside a journal: restore it", field="data_dir")
