@@ -3,7 +3,8 @@
 
     lock           locked (flock) for as long as the process lives
     identity.json  who this replica is, and the cluster it was formed with
-    journal        see `journal`
+    journal-...    see `segment_format`
+    snapshot-...   see `snapshots`
 
 A replica id is born with the directory and bound to the voter's name when the cluster is formed. A voter
 that comes back with an empty directory has another replica id, so the others know that it has forgotten
@@ -12,14 +13,16 @@ what it voted and acknowledged, and do not count it ("amnesia").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 
 from pydrm.engine.codec import CodecError, decode_json, encode_json
 from pydrm.engine.disk import Disk, LockedDirectory
-from pydrm.engine.journal import Journal, JournalFile
+from pydrm.engine.journal import Journal, open_journal
+from pydrm.engine.segment_format import is_segment
+from pydrm.engine.snapshots import Snapshots
 from pydrm.errors import ConfigurationError, DiskFailed
 
 __all__ = ["DataDirectory", "Identity"]
@@ -34,7 +37,8 @@ class Identity:
 
     Attributes:
         cluster_id: "" until the cluster is formed.
-        members: Each voter's replica id, by name; empty until the cluster is formed.
+        members: Each voter's replica id, by name, as it was when this replica became part of the cluster; empty before.
+            Who votes now is in the state.
         boot: How many times this directory was started.
     """
 
@@ -56,15 +60,13 @@ class DataDirectory:
         path: Path | None,
         cluster: str,
         node: str,
-        voters: Iterable[str],
         *,
         disk: Disk,
         new_id: Callable[[], str],
     ) -> None:
         """
         Raises:
-            ConfigurationError: Another process uses it, it belongs to another node or cluster or was formed with other
-                *voters*, or it is damaged.
+            ConfigurationError: Another process uses it, it belongs to another node or cluster, or it is damaged.
             DiskFailed: It cannot be read or written.
         """
         self._path = path
@@ -77,17 +79,34 @@ class DataDirectory:
                 self.identity = self._fresh(cluster, node)
             else:
                 self._lock = disk.lock(path)
-                self.identity = self._identify(path, cluster, node, sorted({*voters, node}))
+                self.identity = self._identify(path, cluster, node)
                 # First the identity, then the journal: what a crash leaves of a first start can be started again.
                 self._save()
-                file = JournalFile(path / "journal", disk, begun=not self.empty)
-                self.journal = Journal(file.file, file.recovered)
+            self.snapshots = Snapshots(path, disk)
         except OSError as error:
             self.close()
             raise DiskFailed(f"data directory {path}: {error}") from error
         except BaseException:
             self.close()
             raise
+
+    def open_journal(self, base: tuple[int, int] | None) -> None:
+        """
+        Have the journal in `journal`; to be called once.
+
+        Args:
+            base: (index, term) of the newest good snapshot.
+
+        Raises:
+            ConfigurationError: It is damaged, or does not fit the snapshot.
+            DiskFailed: It cannot be read or written.
+        """
+        if self._path is None:
+            return
+        try:
+            self.journal = open_journal(self._path, self._disk, begun=not self.empty, base=base)
+        except OSError as error:
+            raise DiskFailed(f"data directory {self._path}: {error}") from error
 
     @property
     def empty(self) -> bool:
@@ -119,10 +138,10 @@ class DataDirectory:
     def _fresh(self, cluster: str, node: str) -> Identity:
         return Identity(cluster, node, replica_id=self._new_id(), directory_id=self._new_id(), boot=1)
 
-    def _identify(self, path: Path, cluster: str, node: str, voters: list[str]) -> Identity:
+    def _identify(self, path: Path, cluster: str, node: str) -> Identity:
         file = path / "identity.json"
         data = self._disk.read(file)
-        has_journal = self._disk.read(path / "journal") is not None
+        has_journal = any(is_segment(name) for name in self._disk.names(path))
         if data is None:
             if has_journal:
                 raise ConfigurationError(f"{file} is missing beside a journal: restore it", field="data_dir")
@@ -137,14 +156,6 @@ class DataDirectory:
         if (found.cluster, found.node) != (cluster, node):
             message = f"{path} is of node {found.node}, cluster {found.cluster}; not of {node}, {cluster}"
             raise ConfigurationError(message, field="data_dir")
-        # A majority is counted of the configured voters. Were they others than those the cluster was formed with, two
-        # majorities could exist that have nobody in common.
-        if found.cluster_id and sorted(found.members) != voters:
-            message = (
-                f"{path} belongs to a cluster formed of {', '.join(sorted(found.members))}; "
-                f"the voters of a formed cluster cannot be changed to {', '.join(voters)} here"
-            )
-            raise ConfigurationError(message, field="peers")
         if found.cluster_id and not has_journal:
             message = f"the journal is missing from {path}: restore it, or replace this node as a voter"
             raise ConfigurationError(message, field="data_dir")

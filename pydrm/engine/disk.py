@@ -13,7 +13,9 @@ from typing import Protocol
 
 from pydrm.errors import ConfigurationError
 
-__all__ = ["AppendFile", "Disk", "Files", "LocalDisk", "LockedDirectory", "MemoryFiles", "NewFile"]
+__all__ = ["SEGMENT_BYTES", "AppendFile", "Disk", "Files", "LocalDisk", "LockedDirectory", "MemoryFiles", "NewFile"]
+
+SEGMENT_BYTES = 16 * 1024 * 1024
 
 # The inode and the lock of a directory on these may be seen by several hosts at once (mount(8), flock(2)).
 _NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2")
@@ -88,7 +90,14 @@ class Files(Protocol):
 
 
 class Disk(Files, Protocol):
-    """Every method may raise OSError."""
+    """
+    Every method may raise OSError.
+
+    Attributes:
+        segment_bytes: How long a file that only grows may become before another is begun.
+    """
+
+    segment_bytes: int
 
     def lock(self, directory: Path) -> LockedDirectory:
         """Make the directory if it is not there, and lock it. Raises ConfigurationError if another process has it."""
@@ -143,6 +152,8 @@ class _MemoryNewFile:
 
 class LocalDisk:
     """The host's file system."""
+
+    segment_bytes = SEGMENT_BYTES
 
     def lock(self, directory: Path) -> LockedDirectory:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

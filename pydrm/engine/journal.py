@@ -1,84 +1,63 @@
 """
 `Journal`: the log, the term and the vote, on disk before anything leaves the node that depends on them.
 
-PySyncObj adds and cuts entries as if it were memory; here they are noted and written by `sync`, which
-runs on a thread of its own, in one batch with one fdatasync for all that came since the last.
-
-    file    header, then batches
-    header  "pydrmjnl", version (u32)
-    batch   "BTCH", length of the body (u32), number of the batch (u64), CRC-32 of number and body (u32), body
-    body    records: length (u32), kind (u8), then
-            1 ENTRY  index (u64), term (u64), command
-            2 CUT    index (u64): this entry and all after it are gone
-            3 TERM   term (u64), voted (u8), name voted for
-            4 COMMIT index (u64): known to be committed when the batch was begun; a hint, never waited for
-
-A batch is begun only when the one before is on disk. So a bad batch that nothing valid follows was being
-written when the power went: it is cut off, for nobody was told of it. One that valid batches follow is
-damage, and is refused. All numbers are little-endian.
+PySyncObj adds and cuts entries as if it were memory; here they are noted and written by `write`, which
+runs on a thread of its own, in one batch with one fdatasync for all that came since the last. The files are
+`segments`; what is in them, `segment_format` and `journal_records` say.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import overload
 
-import attrs
+from pydrm.engine.disk import Disk
+from pydrm.engine.entries import FIRST_INDEX, Command, Entries, Entry
+from pydrm.engine.journal_records import Added, BaseSet, CommitNoted, CutFrom, Record, TermSet, encode_record
+from pydrm.engine.replay import Replay, SegmentRead, read_journal
+from pydrm.engine.segment_format import Header, JournalDamaged, encode_batch, is_unfinished_segment
+from pydrm.engine.segments import Batch, Segments
 
-from pydrm.engine.disk import AppendFile, Disk
-from pydrm.errors import ConfigurationError
-
-__all__ = ["FIRST_INDEX", "Entry", "Journal", "JournalDamaged", "JournalFile"]
-
-Entry = tuple[bytes, int, int]  # (command, index, term), as PySyncObj has it
-
-FIRST_INDEX = 1
-
-_MAGIC = b"pydrmjnl"
-_VERSION = 1
-_HEADER = struct.Struct("<8sI")
-_BATCH_MAGIC = b"BTCH"
-_BATCH = struct.Struct("<4sIQI")
-_RECORD = struct.Struct("<IB")
-_ENTRY = struct.Struct("<QQ")
-_CUT = struct.Struct("<Q")
-_TERM = struct.Struct("<QB")
-_COMMIT = struct.Struct("<Q")
-_KIND_ENTRY, _KIND_CUT, _KIND_TERM, _KIND_COMMIT = 1, 2, 3, 4
-
-
-class JournalDamaged(ConfigurationError):
-    """The journal cannot be read; the message names file and offset."""
-
-    def __init__(self, path: Path, offset: int, what: str) -> None:
-        super().__init__(
-            f"{path} is damaged at offset {offset}: {what}. Do not delete it: restore the data directory of this "
-            "node from a copy of its own, or replace the node as a voter",
-            field="data_dir",
-        )
+__all__ = ["FIRST_INDEX", "Batch", "Entry", "Journal", "JournalDamaged", "open_journal"]
 
 
 class Journal:
     """
     What PySyncObj takes for its journal (pysyncobj/journal.py, class Journal).
 
-    Used by the engine's thread, but for `sync`. The commit index is not kept: it is learnt again from the
-    leader, which is always safe (Ongaro, "Consensus: Bridging Theory and Practice", 2014, section 3.8).
+    Used by the engine's thread, but for `write` and `free`. The commit index is a hint: it is learnt again from
+    the leader, which is always safe (Ongaro, "Consensus: Bridging Theory and Practice", 2014, section 3.8).
     """
 
-    def __init__(self, file: AppendFile | None = None, recovered: Recovered | None = None) -> None:
-        """Keep to *file* what comes on top of *recovered*; without a file, in memory only."""
-        recovered = recovered or Recovered()
-        self._file = file
-        self._entries: list[Entry] = recovered.entries
-        self._term = recovered.term
-        self._voted_for = recovered.voted_for
-        self._batches = recovered.batches
-        self._commit_index = self._commit_noted = recovered.commit_index
+    def __init__(
+        self,
+        segments: Segments | None = None,
+        replay: Replay | None = None,
+        *,
+        current: SegmentRead | None = None,
+        segment_bytes: int = 0,
+    ) -> None:
+        """
+        Keep in *segments* what comes on top of *replay*; without them, in memory only.
+
+        Args:
+            current: The last segment, unless it is a new one.
+            segment_bytes: A segment that is longer is the last batch's; the next one begins another.
+        """
+        replay = replay or Replay()
+        self._segments = segments
+        self._segment_bytes = segment_bytes
+        self._size = current.size if current else 0
+        self._first_batch = current.first_batch if current else 1
+        # What a segment that is begun now would go on from: all that was noted up to the last batch.
+        self._batched = (*replay.last, replay.term, replay.voted_for)
+        self._entries = Entries(replay.base, replay.entries)
+        self._term = replay.term
+        self._voted_for = replay.voted_for
+        self._batches = replay.batches
+        self._commit_index = self._commit_noted = replay.commit_index
         self._unsynced: list[bytes] = []
+        self._index_max = 0
 
     @property
     def dirty(self) -> bool:
@@ -87,51 +66,117 @@ class Journal:
 
     @property
     def base(self) -> tuple[int, int]:
-        return (self._entries[0][1], self._entries[0][2]) if self._entries else (1, 0)
+        """(index, term) of the first entry; (0, 0) as long as there is none."""
+        return self._entries.base
 
-    def take_batch(self) -> bytes:
-        """Everything noted since the last call, as a batch for `write`. On the engine's thread."""
+    @property
+    def bytes(self) -> int:
+        """How long the commands of all entries after the base are together."""
+        return self._entries.bytes
+
+    def bytes_after(self, index: int) -> int:
+        """The same of the entries after *index*, or after the base if that is later."""
+        return self._entries.bytes_after(index)
+
+    def compact(self, index: int) -> None:
+        """
+        Forget everything before entry *index*, which becomes the base. It must be committed, and in a snapshot.
+
+        In memory only: when the journal is opened again it is brought into line with the snapshot again.
+        """
+        assert index <= self._commit_index
+        self._entries.forget_before(index)
+
+    def reset(self, index: int, term: int) -> None:
+        """
+        Give up the whole log; it goes on after the entry that had *index* and *term*.
+
+        The snapshot of that entry must be on disk: without it, what is written from now on cannot be read.
+        """
+        assert index >= self._commit_index
+        self._entries.replace(index, term)
+        self._commit_index = self._commit_noted = index
+        self._index_max = max(self._index_max, index)
+        self._note(BaseSet(index, term))
+        self._raise_term(term)
+
+    def align(self, index: int, term: int) -> None:
+        """
+        Begin with the entry of a snapshot, if the log has it; else `reset` to it.
+
+        A snapshot may be of an entry in the middle of the log, after a crash before the log was compacted, and what
+        comes after that entry was acknowledged: it stays (the defects S3 and S6 that `guards` lists).
+        """
+        if not self._entries.has(index, term):
+            self.reset(index, term)
+            return
+        self.setRaftCommitIndex(index)
+        self.compact(index)
+        self._raise_term(term)
+
+    def _raise_term(self, least: int) -> None:
+        if self._term < least:
+            self.setCurrentTerm(least, None)
+
+    # --- the disk ----------------------------------------------------------------------------------------------------
+
+    def take_batch(self) -> Batch:
+        """Everything noted since the last call, for `write`. On the engine's thread."""
         # What is committed stays so; so it may be late, but never wrong. It costs no sync of its own.
         if self._commit_index != self._commit_noted:
-            self._note(_KIND_COMMIT, _COMMIT.pack(self._commit_index))
+            self._note(CommitNoted(self._commit_index))
             self._commit_noted = self._commit_index
         body = b"".join(self._unsynced)
         self._unsynced.clear()
         self._batches += 1
-        crc = zlib.crc32(body, zlib.crc32(self._batches.to_bytes(8, "little")))
-        return _BATCH.pack(_BATCH_MAGIC, len(body), self._batches, crc) + body
+        begins = None
+        if self._size >= self._segment_bytes and self._batches > self._first_batch:
+            begins = Header(self._batches, *self._batched)
+            self._size, self._first_batch = 0, self._batches
+        batch = Batch(encode_batch(self._batches, body), self._index_max, begins)
+        self._size += len(batch.data)
+        self._index_max = 0
+        self._batched = (*self._entries.last, self._term, self._voted_for)
+        return batch
 
-    def write(self, batch: bytes) -> None:
+    def write(self, batch: Batch) -> None:
         """Put *batch* on disk. From any thread, one at a time, in the order of `take_batch`. Raises OSError."""
-        assert self._file is not None
-        self._file.append(batch)
+        assert self._segments is not None
+        self._segments.write(batch)
+
+    def free(self, index: int) -> None:
+        """
+        Remove from the disk what is in the snapshot of entry *index*, as far as whole segments are. Raises OSError.
+
+        On the thread that writes. The snapshot must be on disk, and none before it may be needed any more.
+        """
+        if self._segments is not None:
+            self._segments.free(index)
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._segments is not None:
+            self._segments.close()
 
-    def _note(self, kind: int, body: bytes) -> None:
-        if self._file is not None:
-            self._unsynced.append(_RECORD.pack(len(body), kind) + body)
+    def _note(self, record: Record) -> None:
+        if self._segments is not None:
+            self._unsynced.append(encode_record(record))
 
-    # What PySyncObj calls, under its names.
+    # --- what PySyncObj calls, under its names -----------------------------------------------------------------------
 
-    def add(self, command: bytes, idx: int, term: int) -> None:
-        assert idx == (self._entries[-1][1] + 1 if self._entries else FIRST_INDEX)
-        self._entries.append((command, idx, term))
-        self._note(_KIND_ENTRY, _ENTRY.pack(idx, term) + command)
+    def add(self, command: Command, idx: int, term: int) -> None:
+        self._entries.append(command, idx, term)
+        self._index_max = max(self._index_max, idx)
+        self._note(Added(command, idx, term))
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:
         """Cut off the entry at that place in the list, and all after it."""
-        index = self._entries[entryFrom][1]
-        del self._entries[entryFrom:]
-        self._note(_KIND_CUT, _CUT.pack(index))
+        self._note(CutFrom(self._entries.cut(entryFrom)))
 
     def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
         if (term, votedForNodeId) == (self._term, self._voted_for):
             return
         self._term, self._voted_for = term, votedForNodeId
-        self._note(_KIND_TERM, _TERM.pack(term, votedForNodeId is not None) + (votedForNodeId or "").encode())
+        self._note(TermSet(term, votedForNodeId))
 
     def getCurrentTerm(self) -> int:
         return self._term
@@ -152,132 +197,56 @@ class Journal:
         pass
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries.kept)
 
     @overload
     def __getitem__(self, item: int) -> Entry: ...
     @overload
     def __getitem__(self, item: slice) -> list[Entry]: ...
     def __getitem__(self, item: int | slice) -> Entry | list[Entry]:
-        return self._entries[item]
+        return self._entries.kept[item]
 
 
-@attrs.define
-class Recovered:
-    """What a journal's file held when it was opened."""
+def open_journal(directory: Path, disk: Disk, *, begun: bool, base: tuple[int, int] | None) -> Journal:
+    """
+    The journal in *directory*, its torn tail cut off, and all that is left known to be on disk.
 
-    entries: list[Entry] = attrs.field(factory=list)
-    term: int = 0
-    voted_for: str | None = None
-    batches: int = 0
-    commit_index: int = FIRST_INDEX
+    Args:
+        begun: Whether it must be there already.
+        base: (index, term) of the newest good snapshot: the log begins with that entry, and keeps what it has
+            after it. One that does not have it is given up, which is noted for the first batch.
 
-    def replay(self, body: bytes) -> None:
-        for kind, record in _records(body):
-            if kind == _KIND_ENTRY:
-                index, term = _ENTRY.unpack_from(record)
-                if index != len(self.entries) + FIRST_INDEX:
-                    raise ValueError(f"entry {index} follows entry {len(self.entries)}")
-                self.entries.append((record[_ENTRY.size :], index, term))
-            elif kind == _KIND_CUT:
-                del self.entries[_CUT.unpack(record)[0] - FIRST_INDEX :]
-            elif kind == _KIND_COMMIT:
-                (self.commit_index,) = _COMMIT.unpack(record)
-                if self.commit_index > len(self.entries):
-                    raise ValueError(f"entry {self.commit_index} is committed, but the last is {len(self.entries)}")
-            elif kind == _KIND_TERM:
-                self.term, voted = _TERM.unpack_from(record)
-                self.voted_for = record[_TERM.size :].decode() if voted else None
-            else:
-                raise ValueError(f"record of kind {kind}")
-
-
-def _records(body: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    while position < len(body):
-        length, kind = _RECORD.unpack_from(body, position)
-        position += _RECORD.size
-        yield kind, body[position : position + length]
-        position += length
+    Raises:
+        JournalDamaged: Anything but the last batch is broken or missing, or it contradicts the snapshot.
+        ConfigurationError: A newer version of pydrm wrote it.
+        OSError: It cannot be read or written.
+    """
+    for name in disk.names(directory):
+        if is_unfinished_segment(name):
+            disk.remove(directory / name)
+    replay, read = read_journal(directory, disk)
+    if read:
+        _check_base(replay, read[0].path, base)
+        segments = Segments.go_on(directory, disk, read)
+    elif begun:
+        raise JournalDamaged(directory / Header(1).file_name, 0, "it is missing, and with it all that this node voted")
+    else:
+        segments = Segments.begin(directory, disk)
+    current = read[-1] if read else None
+    journal = Journal(segments, replay, current=current, segment_bytes=disk.segment_bytes)
+    if base is not None:
+        journal.align(*base)
+    return journal
 
 
-class JournalFile:
-    """The file, opened, its torn tail cut off, and all that is left known to be on disk."""
-
-    def __init__(self, path: Path, disk: Disk, *, begun: bool = False) -> None:
-        """
-        Args:
-            begun: Whether it must be there already; then one without a header has lost what it held.
-
-        Raises:
-            JournalDamaged: Something valid follows something invalid.
-            ConfigurationError: A newer version of pydrm wrote it.
-            OSError: It cannot be read or written.
-        """
-        self.recovered = Recovered()
-        self.file = disk.open(path)
-        self._path = path
-        self._last_batch_at = _HEADER.size
-        try:
-            data = self.file.read()
-            if len(data) < _HEADER.size and begun:
-                raise JournalDamaged(path, 0, "its beginning is missing, and with it all that this node voted and has")
-            if len(data) < _HEADER.size:
-                self.file.cut(0)
-                self.file.append(_HEADER.pack(_MAGIC, _VERSION))
-            else:
-                # What was read may be in the page cache only: the process before may have been killed between write
-                # and sync, or its last sync may have failed; and a vote or an acknowledgement must not rest on that.
-                self.file.cut(self._read(data))
-                self.file.write_again(self._last_batch_at)
-        except BaseException:
-            self.file.close()
-            raise
-
-    def _read(self, data: bytes) -> int:
-        """Fill `recovered`; return where the next batch goes."""
-        magic, version = _HEADER.unpack_from(data)
-        if magic != _MAGIC:
-            raise JournalDamaged(self._path, 0, "it does not begin like a journal")
-        if version != _VERSION:
-            message = f"{self._path} has format {version}; this pydrm reads {_VERSION}. Start the version that wrote it"
-            raise ConfigurationError(message, field="data_dir")
-        position = _HEADER.size
-        while position < len(data):
-            body = _batch_at(data, position, self.recovered.batches + 1)
-            if body is None:
-                if _any_batch_from(data, position, self.recovered.batches + 1):
-                    raise JournalDamaged(self._path, position, "a batch is broken or missing, and valid ones follow")
-                return position
-            try:
-                self.recovered.replay(body)
-            except (ValueError, struct.error) as error:
-                raise JournalDamaged(self._path, position, str(error)) from error
-            self.recovered.batches += 1
-            self._last_batch_at = position
-            position += _BATCH.size + len(body)
-        return position
-
-
-def _batch_at(data: bytes, position: int, number_least: int, *, exactly: bool = True) -> bytes | None:
-    if position + _BATCH.size > len(data):
-        return None
-    magic, length, number, crc = _BATCH.unpack_from(data, position)
-    start = position + _BATCH.size
-    if magic != _BATCH_MAGIC or start + length > len(data):
-        return None
-    if number != number_least if exactly else number < number_least:
-        return None
-    body = data[start : start + length]
-    if zlib.crc32(body, zlib.crc32(number.to_bytes(8, "little"))) != crc:
-        return None
-    return body
-
-
-def _any_batch_from(data: bytes, position: int, number_least: int) -> bool:
-    found = data.find(_BATCH_MAGIC, position)
-    while found >= 0:
-        if _batch_at(data, found, number_least, exactly=False) is not None:
-            return True
-        found = data.find(_BATCH_MAGIC, found + 1)
-    return False
+def _check_base(replay: Replay, path: Path, base: tuple[int, int] | None) -> None:
+    index, term = base or (0, 0)
+    first = replay.base[0]
+    if first > index:
+        newest = f"the newest good one is of entry {index}" if base else "there is none"
+        raise JournalDamaged(path, 0, f"the snapshot that it goes on from, of entry {first}, is missing; {newest}")
+    if base and first < index <= min(replay.commit_index, replay.last[0]):
+        here = replay.entries[index - first - 1][2]
+        if here != term:
+            what = f"entry {index} is committed with term {here}, but the snapshot of it has term {term}"
+            raise JournalDamaged(path, 0, what)

@@ -36,7 +36,8 @@ from pydrm.engine.codec import (
     Vote,
     changes_voters,
 )
-from pydrm.engine.journal import FIRST_INDEX, Journal
+from pydrm.engine.entries import FIRST_INDEX
+from pydrm.engine.journal import Journal
 from pydrm.engine.prevote import PreVotes
 from pydrm.engine.syncobj import Member, Stagger, Timing, make_core
 
@@ -105,6 +106,7 @@ class Raft:
         )
         if self.votes and not others:
             self._core._SyncObj__raftElectionDeadline = clock.now()  # there is nobody to wait for
+        applied = max(applied, FIRST_INDEX)  # that does nothing
         self._core._SyncObj__raftLastApplied = applied
         proved = max(applied, self._proved_by_later_changes())
         self._core._SyncObj__raftCommitIndex = max(self.commit_index, proved)

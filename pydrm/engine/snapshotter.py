@@ -130,7 +130,8 @@ class Snapshotter:
     def _take(self, raft: Raft, state: State) -> None:
         if state.settings is None:
             return
-        index, term = raft.applied, self._journal.term_of(raft.applied)
+        index = raft.applied
+        term = self._journal[index - self._journal.base[0]][2]
         picture = take(state)
         heading = Heading(state.settings.cluster_id, index, term, f"{state.digest:032x}", picture.head)
         pieces = encoded(heading, picture)
@@ -166,9 +167,8 @@ class Snapshotter:
         in_use = min(self._sending.in_use, default=index)
         if in_use < index and self._journal.bytes_after(in_use) <= _TAIL_IN_USE_BYTES_MAX:
             index = in_use
-        kept = 0
-        while index > base and kept < _TAIL_BYTES:
-            kept += self._journal.size_of(index)
+        longest = self._journal.bytes_after(index) + _TAIL_BYTES
+        while index > base and self._journal.bytes_after(index) < longest:
             index -= 1
         return index
 
@@ -177,6 +177,8 @@ class Snapshotter:
         surplus = self._snapshots.surplus(self._sending.in_use)
         if surplus:
             loop.run_in_executor(self._disk, self._snapshots.remove, surplus).add_done_callback(_said)
+        if len(self._snapshots.kept) < 2:
+            return  # were it damaged, the log alone would still tell all
         oldest = self._snapshots.kept[0].index
         loop.run_in_executor(self._journal_disk, self._journal.free, oldest).add_done_callback(_said)
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import combinations, permutations
 from pathlib import Path
 
 from pydrm.engine.codec import Frame, decode_frame, encode_frame
-from pydrm.engine.journal import Journal, JournalFile
+from pydrm.engine.journal import Batch, open_journal
 from pydrm.engine.raft import Raft
 from tests.engine.memory_disk import MemoryDisk
 
 Message = tuple[str, Frame]
 
-_JOURNAL = Path("journal")
+_DIRECTORY = Path("/data")
+_SEGMENT_BYTES = 2048  # so few that each life has many
 
 
 class WorldClock:
@@ -43,22 +45,20 @@ class Member:
     One process and the disk that outlives it.
 
     Attributes:
-        on_disk: What a crash leaves of the journal's file.
         raft: None while the process is down.
         applied: (index, command) in the order in which this process applied them.
     """
 
     def __init__(self, world: World, name: str, others: Sequence[str]) -> None:
         self.name = name
-        self.disk = MemoryDisk()
-        self.on_disk = b""
+        self.disk = MemoryDisk(segment_bytes=_SEGMENT_BYTES)
         self.raft: Raft | None = None
         self.applied: list[tuple[int, bytes]] = []
         self.starts = 0
         self._world = world
         self._others = others
         self._held: list[Message] = []
-        self._writing: tuple[bytes, list[Message]] | None = None
+        self._writing: tuple[Batch, list[Message]] | None = None
 
     @property
     def running(self) -> Raft:
@@ -66,12 +66,9 @@ class Member:
         return self.raft
 
     def start(self) -> None:
-        self.disk.files[_JOURNAL] = self.on_disk
-        file = JournalFile(_JOURNAL, self.disk)
-        self.on_disk = self.disk.files[_JOURNAL]
         self.applied = []
         self.starts += 1
-        self.journal = Journal(file.file, file.recovered)
+        self.journal = open_journal(_DIRECTORY, self.disk, begun=self.starts > 1, base=None)
         self.raft = Raft(
             self.name,
             [self.name, *self._others],
@@ -85,8 +82,11 @@ class Member:
     def crash(self) -> None:
         """The process is gone, and the power with it: of what was being written, any part may be on disk."""
         if self._writing is not None:
-            batch = self._writing[0]
-            self.on_disk += batch[: self._world.random.choice((0, len(batch) // 2, len(batch) - 1, len(batch)))]
+            batch, size = self._writing[0], len(self._writing[0].data)
+            self.disk.fails_after = self._world.random.choice((0, size // 2, size - 1, size))
+            with suppress(OSError):
+                self.journal.write(batch)
+            self.disk.fails_after = None
         self._writing = None
         self._held = []
         self.raft = None
@@ -107,7 +107,7 @@ class Member:
             return
         batch, messages = self._writing
         self._writing = None
-        self.on_disk += batch
+        self.journal.write(batch)
         self._leave(messages)
         self._flush()
 

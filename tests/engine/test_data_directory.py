@@ -20,7 +20,7 @@ from tests.engine.memory_disk import MemoryDisk
 
 DATA = Path("/data")
 IDENTITY = DATA / "identity.json"
-JOURNAL = DATA / "journal"
+JOURNAL = DATA / "journal-00000000000000000001"
 MEMBERS = {"a": "id-1", "b": "id-of-b", "c": "id-of-c"}
 
 
@@ -126,7 +126,7 @@ def test_a_copy_of_a_directory_is_another_directory(tmp_path: Path):
     """Its lock does not prove that the process on the original is gone."""
     original = opened(LocalDisk(), tmp_path / "one")
     (tmp_path / "two").mkdir()
-    for file in ("identity.json", "journal"):
+    for file in ("identity.json", JOURNAL.name):
         (tmp_path / "two" / file).write_bytes((tmp_path / "one" / file).read_bytes())
 
     copy = opened(LocalDisk(), tmp_path / "two")
@@ -286,4 +286,4 @@ def test_leftovers_of_a_crash_do_not_matter(tmp_path: Path):
 
     assert directory.identity.boot == 1
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["identity.json", "journal", "lock"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["identity.json", JOURNAL.name, "lock"]

@@ -33,7 +33,7 @@ from pydrm.engine.codec import (
     encode_request,
 )
 from pydrm.engine.disk import AppendFile, LocalDisk
-from pydrm.engine.journal import JournalFile
+from pydrm.engine.journal import open_journal
 from pydrm.errors import ClusterRefused, ConfigurationError, DiskFailed, DrmError, Unavailable
 from pydrm.testing.ports import Ports
 from tests.engine.loops import on_a_loop, until
@@ -525,7 +525,7 @@ async def test_a_bad_request_of_a_peer_closes_the_link_and_is_not_logged(
         failures = a.failures
         await it.stop("a")
 
-    commands = [command for command, _, _ in JournalFile(tmp_path / "a" / "journal", LocalDisk()).recovered.entries]
+    commands = [command for command, _, _ in open_journal(tmp_path / "a", LocalDisk(), begun=True, base=None)[:]]
     assert good in commands
     assert commands.count(b"\x01") == sum(len(command) == 1 for command in commands)
     assert bad == b"\x01" or bad not in commands

@@ -10,12 +10,12 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 
 from pydrm.engine.codec import Frame, Vote
-from pydrm.engine.journal import Journal, JournalFile
+from pydrm.engine.journal import Journal, open_journal
 from pydrm.engine.outbox import Outbox
 from tests.engine.loops import on_a_loop
 from tests.engine.memory_disk import MemoryDisk
 
-JOURNAL = Path("/data/journal")
+DATA = Path("/data")
 
 
 class SlowDisk(Executor):
@@ -50,8 +50,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.memory = MemoryDisk()
-        file = JournalFile(JOURNAL, self.memory)
-        self.journal = Journal(file.file, file.recovered)
+        self.journal = self._opened()
         self.disk = SlowDisk()
         self.left: list[tuple[str, int, int]] = []
         self.failures: list[OSError] = []
@@ -60,7 +59,10 @@ class Scene:
 
     @property
     def on_disk(self) -> int:
-        return len(JournalFile(JOURNAL, self.memory).recovered.entries)
+        return len(self._opened())
+
+    def _opened(self) -> Journal:
+        return open_journal(DATA, self.memory, begun=False, base=None)
 
     def note(self) -> None:
         self.journal.add(b"entry", len(self.journal) + 1, 1)

@@ -2,7 +2,7 @@
 `SimDisk`: files that survive a killed process, and a power cut only as far as they were synced.
 
 What is appended is durable when `append` returns. A kill or a power cut in between leaves a part of it, which is
-what `tear` decides; that is how half a record comes to be on a disk.
+what `torn` decides; that is how half a record, or half a file under its temporary name, comes to be on a disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ class SimDisk:
     Attributes:
         full: No more room: an append leaves a part of it and fails.
         broken: Nothing can be written or synced.
+        segment_bytes: So few that segments are begun and removed all the time.
     """
+
+    segment_bytes = 4096
 
     def __init__(self, random: Random) -> None:
         self.full = False
@@ -32,6 +35,7 @@ class SimDisk:
         self._locks: dict[Path, Any] = {}
         self._name = 0
         self._torn = False
+        self._dead = False
 
     def wipe(self) -> None:
         """The disk was replaced by an empty one."""
@@ -43,12 +47,12 @@ class SimDisk:
         self._locks.clear()
 
     def torn(self) -> SimDisk:
-        """From now on an append writes a part only and then fails: the process dies in the middle of it."""
+        """From now on the process dies, in the middle of the next thing that it does here or of a later one."""
         self._torn = True
         return self
 
     def mended(self) -> None:
-        self._torn = False
+        self._torn = self._dead = False
 
     # --- Disk --------------------------------------------------------------------------------------------------------
 
@@ -84,7 +88,9 @@ class SimDisk:
 
     def remove(self, file: Path) -> None:
         self._check(0, needs_room=False)
-        self._files.pop(file, None)
+        if not self._dies() or self._random.random() < 0.5:
+            self._files.pop(file, None)
+        self._check_life()
 
     def open(self, file: Path) -> _File:
         content = self._files.setdefault(file, bytearray())
@@ -96,27 +102,36 @@ class SimDisk:
         return self._files[file]
 
     def append_to(self, content: bytearray, data: bytes) -> None:
-        if self._torn:
+        self._check_life()
+        if self.full or self._dies():
             content += data[: self._random.randrange(len(data) + 1)]
-            raise OSError(errno.EIO, "the process died")
-        if self.full:
-            content += data[: self._random.randrange(len(data) + 1)]
+            self._check_life()
         self._check(len(data))
         content += data
 
     def put_in_place(self, temporary: Path, file: Path, content: bytearray) -> None:
         self._check(0)
         # A process that dies in here has made the rename, or has not.
-        if not self._torn or self._random.random() < 0.5:
+        if not self._dies() or self._random.random() < 0.5:
             self._files[file] = content
             self._files.pop(temporary, None)
-        if self._torn:
-            raise OSError(errno.EIO, "the process died")
+        self._check_life()
 
     def drop(self, temporary: Path) -> None:
-        self._files.pop(temporary, None)
+        if not self._dead:
+            self._files.pop(temporary, None)
+
+    def _dies(self) -> bool:
+        if self._torn and self._random.random() < 0.5:
+            self._dead = True
+        return self._dead
+
+    def _check_life(self) -> None:
+        if self._dead:
+            raise OSError(errno.EIO, "the process died")
 
     def _check(self, size: int, *, needs_room: bool = True) -> None:
+        self._check_life()
         if self.broken:
             raise OSError(errno.EIO, "Input/output error")
         if self.full and needs_room:
