@@ -203,6 +203,12 @@ class Settings:
     lease_ttl_ms: int
     protocol: int = 1
 
+    @property
+    def voters(self):
+        from types import SimpleNamespace as N
+        return [N(name=n, replica_id=r, address="") for n, r in self.members]
+    voters_revision = 1
+
     def parts(self) -> tuple[object, ...]:
         return (self.cluster_id, self.members, self.lease_ttl_ms, self.protocol)
 

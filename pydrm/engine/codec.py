@@ -103,6 +103,13 @@ _RENEWAL = bytes((0x93, _NUMBERS[Renew]))
 _VOTERS_CHANGES = (b"\x93\x0d", b"\x93\x0e")
 
 _encoder = msgspec.msgpack.Encoder()
+
+
+class _Voter(msgspec.Struct):
+    name: str
+
+
+_voter_decoder = msgspec.msgpack.Decoder(_Voter)
 _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _entry_decoder = msgspec.msgpack.Decoder(list[tuple[int, RequestId | None, msgspec.Raw]])
 _command_decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
@@ -154,6 +161,12 @@ def is_voters_change(request: bytes) -> bool:
 def changes_voters(entry: bytes) -> bool:
     """Whether *entry* changes who votes."""
     return entry[:1] == b"\x91" and entry[1:3] in _VOTERS_CHANGES
+
+
+def voter_to_change(entry: bytes) -> tuple[str, bool]:
+    """Whose vote an entry that `changes_voters` is about, and whether it goes away."""
+    ((number, _, raw),) = _entry_decoder.decode(entry)
+    return _voter_decoder.decode(raw).name, bytes((0x93, number)) == _VOTERS_CHANGES[1]
 
 
 def split_entry(entry: bytes) -> list[bytes]:

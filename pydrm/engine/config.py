@@ -21,7 +21,6 @@ class EngineConfig:
         data_dir: None keeps everything in memory; only for a cluster of one, and for workers.
         nonce: Random; tells this process from any other that runs under this name.
         role: "voter", or "worker" for one that only follows.
-        log_bytes: How long the log becomes at least before a snapshot takes its place.
     """
 
     cluster: str
@@ -32,7 +31,6 @@ class EngineConfig:
     data_dir: Path | None
     nonce: str
     role: str = "voter"
-    log_bytes: int = 8 * 1024 * 1024
 
 
 @attrs.frozen

@@ -95,9 +95,13 @@ class Disk(Files, Protocol):
 
     Attributes:
         segment_bytes: How long a file that only grows may become before another is begun.
+        log_bytes: How long the log becomes at least before a snapshot takes its place.
+        tail_bytes: How much of the log before a snapshot stays in memory, for peers that are a little behind.
     """
 
     segment_bytes: int
+    log_bytes: int
+    tail_bytes: int
 
     def lock(self, directory: Path) -> LockedDirectory:
         """Make the directory if it is not there, and lock it. Raises ConfigurationError if another process has it."""
@@ -154,6 +158,8 @@ class LocalDisk:
     """The host's file system."""
 
     segment_bytes = SEGMENT_BYTES
+    log_bytes = 8 * 1024 * 1024
+    tail_bytes = 4 * 1024 * 1024
 
     def lock(self, directory: Path) -> LockedDirectory:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -35,6 +35,7 @@ from pydrm.engine.codec import (
     TimeoutNow,
     Vote,
     changes_voters,
+    voter_to_change,
 )
 from pydrm.engine.entries import FIRST_INDEX
 from pydrm.engine.journal import Journal
@@ -51,6 +52,7 @@ _LOYALTY_S = 0.8 * _ELECTION_TIMEOUT_MIN_S  # less, because not everybody heard 
 QUORUM_TIMEOUT_S = 1.0
 _MESSAGE_BYTES_MAX = 1024 * 1024
 ENTRY_BYTES_MAX = 512 * 1024
+_LACKING_MAX = 100  # entries; who becomes a voter must be nearly up to date (Ongaro, 2014, section 4.2.1)
 
 _TIMING = Timing(HEARTBEAT_S, _ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, QUORUM_TIMEOUT_S, _MESSAGE_BYTES_MAX)
 
@@ -172,11 +174,21 @@ class Raft:
         ready = self.applied >= self._core._SyncObj__noopIDx and self._change_queued_in != self.term
         if not ready or self._unapplied_changes():
             return
+        name, goes = voter_to_change(entry)
+        if goes and name == self._name and len(self._voters) > 1:
+            self.transfer_leadership(self._voters)  # who leads must not be the one who goes
+            return
+        if not goes and self._lacks(name) > _LACKING_MAX:
+            return  # with a vote it would count for majorities that it cannot help to make
         self._change_queued_in = self.term
         self._core._applyCommand(entry, None, 0)
         self._core._checkCommandsToApply()
         if self._unapplied_changes():
             self._change_queued_in = None  # it is in the log, and found there
+
+    def _lacks(self, peer: str) -> int:
+        """How many entries *peer* is not known to have."""
+        return self._journal[-1][1] - int(self._core._SyncObj__raftMatchIndex.get(self._node(peer), 0))
 
     def _unapplied_changes(self) -> list[int]:
         """The indexes of the entries that are in the log, not applied here, and change who votes."""

@@ -88,6 +88,7 @@ class Replica:
         self.proposals = Proposals()
         self._config = config
         self._participant = participant
+        self._host = host
         self._clock = host.clock
         self._random = host.random
         self._failed = failed
@@ -141,7 +142,8 @@ class Replica:
             self._directory.journal,
             self._disk,
             send=lambda peer, frame: self._send([(peer, frame)]),
-            log_bytes_min=self._config.log_bytes,
+            log_bytes_min=self._host.disk.log_bytes,
+            tail_bytes=self._host.disk.tail_bytes,
             arrived=self._install,
             now=self._clock.now,
         )

@@ -29,7 +29,6 @@ _log = logging.getLogger(__name__)
 
 SnapshotFrame = SnapshotOffer | SnapshotWant | SnapshotPiece | SnapshotDone
 
-_TAIL_BYTES = 4 * 1024 * 1024
 _TAIL_IN_USE_BYTES_MAX = 256 * 1024 * 1024
 _AGAIN_S = 10.0
 
@@ -45,6 +44,7 @@ class Snapshotter:
         send: Send,
         *,
         log_bytes_min: int,
+        tail_bytes: int,
         arrived: Callable[[Heading, State], None],
         now: Callable[[], float],
     ) -> None:
@@ -52,6 +52,7 @@ class Snapshotter:
         Args:
             journal_disk: Where the journal is written; its segments are removed there.
             log_bytes_min: How long the log becomes at least before a snapshot is taken.
+            tail_bytes: How much of the log before a snapshot stays in memory.
             arrived: Gets the state that another node had, read and checked, to be put in force at once.
         """
         self._snapshots = snapshots
@@ -60,6 +61,7 @@ class Snapshotter:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="pydrm-snapshots")
         self._send = send
         self._log_bytes_min = log_bytes_min
+        self._tail_bytes = tail_bytes
         self._arrived = arrived
         self._now = now
         self._sending = Sending(snapshots, self._disk, send)
@@ -167,7 +169,7 @@ class Snapshotter:
         in_use = min(self._sending.in_use, default=index)
         if in_use < index and self._journal.bytes_after(in_use) <= _TAIL_IN_USE_BYTES_MAX:
             index = in_use
-        longest = self._journal.bytes_after(index) + _TAIL_BYTES
+        longest = self._journal.bytes_after(index) + self._tail_bytes
         while index > base and self._journal.bytes_after(index) < longest:
             index -= 1
         return index

@@ -19,7 +19,7 @@ class MemoryDisk:
     """
 
     def __init__(self, *, segment_bytes: int = SEGMENT_BYTES) -> None:
-        self.segment_bytes = segment_bytes
+        self.segment_bytes = self.log_bytes = self.tail_bytes = segment_bytes
         self.files: dict[Path, bytes] = {}
         self.locked: set[Path] = set()
         self.fails_after: int | None = None

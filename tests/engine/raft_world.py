@@ -10,12 +10,23 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import combinations, permutations
 from pathlib import Path
 
-from pydrm.engine.codec import Frame, decode_frame, encode_frame
+import attrs
+import msgspec
+
+from pydrm.engine.codec import (
+    Frame,
+    SnapshotDone,
+    SnapshotOffer,
+    changes_voters,
+    decode_frame,
+    encode_frame,
+    voter_to_change,
+)
 from pydrm.engine.journal import Batch, open_journal
 from pydrm.engine.raft import Raft
 from tests.engine.memory_disk import MemoryDisk
@@ -40,23 +51,36 @@ class WorldClock:
         raise AssertionError("nobody waits here")
 
 
+Applied = tuple[int, bytes]  # (index, command)
+
+
+@attrs.frozen
+class Snapshot:
+    """It is on disk as soon as it is there."""
+
+    index: int
+    term: int
+    applied: list[Applied]
+
+
 class Member:
     """
     One process and the disk that outlives it.
 
     Attributes:
         raft: None while the process is down.
-        applied: (index, command) in the order in which this process applied them.
+        applied: What this process has applied, or has from a snapshot, in order.
+        snapshots: The newest two.
     """
 
-    def __init__(self, world: World, name: str, others: Sequence[str]) -> None:
+    def __init__(self, world: World, name: str) -> None:
         self.name = name
         self.disk = MemoryDisk(segment_bytes=_SEGMENT_BYTES)
         self.raft: Raft | None = None
-        self.applied: list[tuple[int, bytes]] = []
+        self.applied: list[Applied] = []
+        self.snapshots: list[Snapshot] = []
         self.starts = 0
         self._world = world
-        self._others = others
         self._held: list[Message] = []
         self._writing: tuple[Batch, list[Message]] | None = None
 
@@ -65,19 +89,80 @@ class Member:
         assert self.raft is not None
         return self.raft
 
+    @property
+    def voters(self) -> list[str]:
+        """As of what is applied here; a change that names another revision than the one in force does nothing."""
+        voters, revision = set(self._world.first_voters), 1
+        for _, command in self.applied:
+            if changes_voters(command) and f"revision {revision} ".encode() in command:
+                name, goes = voter_to_change(command)
+                voters = voters - {name} if goes else voters | {name}
+                revision += 1
+        return sorted(voters)
+
+    @property
+    def revision(self) -> int:
+        revision = 1
+        for _, command in self.applied:
+            revision += changes_voters(command) and f"revision {revision} ".encode() in command
+        return revision
+
     def start(self) -> None:
-        self.applied = []
+        newest = self.snapshots[-1] if self.snapshots else None
+        self.applied = list(newest.applied) if newest else []
         self.starts += 1
-        self.journal = open_journal(_DIRECTORY, self.disk, begun=self.starts > 1, base=None)
+        base = (newest.index, newest.term) if newest else None
+        self.journal = open_journal(_DIRECTORY, self.disk, begun=self.starts > 1, base=base)
+        self._take_part(self.journal.base[0])
+
+    def _take_part(self, applied: int) -> None:
+        self._revision = self.revision
         self.raft = Raft(
             self.name,
-            [self.name, *self._others],
+            self.voters,
             self.journal,
             self._apply,
-            applied=self.journal.base[0],
+            applied=applied,
             clock=self._world.clock,
             random=self._world.random,
         )
+        for one, other in self._world.linked:
+            if self.name in (one, other):
+                self.raft.connected(other if one == self.name else one)
+
+    def _follow_voters(self) -> None:
+        if self._world.voters_change_late or self._revision == self.revision:
+            return
+        if self.running.votes == (self.name in self.voters):
+            self._revision = self.revision
+            self.running.set_voters(self.voters)
+        else:
+            self._take_part(self.running.applied)
+
+    def take_snapshot(self, tail: int) -> None:
+        """Of all that is applied; *tail* entries before it stay in memory."""
+        index = self.running.applied
+        first = self.journal.base[0]
+        if self.snapshots and self.snapshots[-1].index == index or index == first:
+            return
+        snapshot = Snapshot(index, self.journal[index - first][2], list(self.applied))
+        self.snapshots = [*self.snapshots[-1:], snapshot]
+        self.journal.compact(max(index - tail, first))
+        if len(self.snapshots) > 1:
+            self.journal.free(self.snapshots[0].index)
+
+    def _offered(self, leader: str, offer: SnapshotOffer) -> None:
+        if not self.running.heard_leader(leader, offer.term):
+            return
+        if not self.running.holds(offer.index, offer.index_term):
+            found = [s for s in self._world.members[leader].snapshots if s.index == offer.index]
+            if not found:
+                return
+            self.snapshots = [*self.snapshots[-1:], found[0]]
+            self.applied = list(found[0].applied)
+            self.journal.reset(offer.index, offer.index_term)
+            self._take_part(offer.index)
+        self.running.outbox.append((leader, SnapshotDone(offer.term, offer.index)))
 
     def crash(self) -> None:
         """The process is gone, and the power with it: of what was being written, any part may be on disk."""
@@ -93,10 +178,23 @@ class Member:
 
     def tick(self) -> None:
         self.running.tick()
+        self._follow_voters()
+        lagging, self.running.lagging = self.running.lagging, []
+        for peer in lagging:
+            newest = self.snapshots[-1]
+            self.running.outbox.append((peer, SnapshotOffer(self.running.term, newest.index, newest.term, 0)))
         self._flush()
 
     def receive(self, peer: str, frame: Frame) -> None:
-        self.running.receive(peer, frame)
+        match frame:
+            case SnapshotOffer():
+                self._offered(peer, frame)
+            case SnapshotDone():
+                if frame.term == self.running.term:
+                    self.running.caught_up(peer, frame.index)
+            case _:
+                self.running.receive(peer, frame)
+        self._follow_voters()
         last = self.journal[-1][1]
         if last < self.running.applied:
             self._world.wrong.append(f"{self.name}'s log ends at {last}, and it has applied {self.running.applied}")
@@ -140,15 +238,26 @@ class World:
         log: What was applied at each index, by whoever was first.
         wrong: What must not be, in words.
         disks_are_honest: False lets messages leave before the disk has what they say.
+        voters_change_late: True has members go on counting the voters that they began with.
     """
 
-    def __init__(self, names: str, *, seed: int = 0, disks_are_honest: bool = True) -> None:
+    def __init__(
+        self,
+        names: str,
+        *,
+        seed: int = 0,
+        disks_are_honest: bool = True,
+        voters: str = "",
+    ) -> None:
+        """*voters*: who votes at first, if not all do."""
         self.clock = WorldClock()
         self.random = random.Random(seed)
         self.disks_are_honest = disks_are_honest
         self.log: dict[int, bytes] = {}
         self.wrong: list[str] = []
-        self.members = {name: Member(self, name, [other for other in names if other != name]) for name in names}
+        self.first_voters = voters or names
+        self.voters_change_late = False
+        self.members = {name: Member(self, name) for name in names}
         self.pairs = list(combinations(names, 2))
         self.ways = list(permutations(names, 2))
         self.under_way: dict[tuple[str, str], deque[bytes]] = {way: deque() for way in self.ways}
@@ -206,6 +315,16 @@ class World:
         command = command or b"command %d" % self.submitted
         self.members[name].running.submit(command)
         return command
+
+    def change_voters(self, name: str, voter: str) -> None:
+        """Have *name* ask for *voter* to get a vote, or to lose the one that it has."""
+        member = self.members[name]
+        self.submitted += 1
+        goes = voter in member.voters
+        if goes and len(member.voters) <= 2:
+            return
+        what = f"revision {member.revision} {self.submitted}"
+        member.running.submit(msgspec.msgpack.encode([(14 if goes else 13, None, {"name": voter, "what": what})]))
 
     def carry(self, here: str, there: str, frame: Frame) -> None:
         if (min(here, there), max(here, there)) in self.linked:
@@ -292,7 +411,7 @@ def random_life(world: World, *, steps: int) -> None:
     for name, member in world.members.items():
         if member.raft is None:
             world.members[name].start()
-    for _ in range(10):
+    for _ in range(15):
         for pair in world.pairs:
             world.link(*pair)
         world.calm(2.0)
@@ -323,7 +442,11 @@ def _something_happens(world: World) -> None:
         world.stall(dice.choice(world.ways), dice.choice((0.2, 1.0, 2.5)))
     elif chance < 0.222:
         world.stall(dice.choice(list(world.members)), dice.choice((0.2, 1.0)))
-    elif chance < 0.24:
+    elif chance < 0.24 and world.up:
+        world.members[dice.choice(world.up)].take_snapshot(dice.choice((0, 0, 5, 50)))
+    elif chance < 0.26 and world.up and world.first_voters != "".join(world.members):
+        world.change_voters(dice.choice(world.up), dice.choice(list(world.members)))
+    elif chance < 0.28:
         for name, member in world.members.items():
             if member.raft is None and dice.random() < 0.5:
                 world.start(name)

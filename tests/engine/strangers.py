@@ -17,6 +17,7 @@ HELLO = Hello(
     version=1,
     cluster="orders",
     node="?",
+    role="voter",
     replica_id="?",
     cluster_id="",
     boot=3,

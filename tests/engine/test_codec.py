@@ -45,7 +45,6 @@ from pydrm.engine.codec import (
     Refusal,
     RequestVote,
     Vote,
-    check_entry,
     decode_entry,
     decode_frame,
     decode_json,
@@ -55,6 +54,7 @@ from pydrm.engine.codec import (
     encode_json,
     encode_request,
     resource_of,
+    split_entry,
 )
 from pydrm.errors import InvalidResource
 
@@ -216,14 +216,15 @@ def test_a_damaged_entry_is_read_or_refused(command: Command, data: st.DataObjec
         return
 
 
-def test_an_entry_is_checked_as_the_log_has_it():
-    """There it has PySyncObj's kind in front. ValueError, because it is a peer's fault: its link is closed."""
-    entry = encode_entry([encode_request(Request(Drain("a", 4)))])
+def test_an_entry_is_split_into_its_requests_if_all_of_them_can_be_read():
+    """ValueError, because it is a peer's fault: its link is closed."""
+    requests = [encode_request(Request(Drain("a", 4))), encode_request(Request(Place()))]
+    entry = encode_entry(requests)
 
-    check_entry(b"\x00" + entry)
-    for bad in (entry, b"\x00" + entry[:-1], b"\x00", b"", b"\x00" + msgspec.msgpack.encode([(13, None, {})])):
+    assert split_entry(entry) == requests
+    for bad in (entry[:-1], b"\x00" + entry, b"", msgspec.msgpack.encode([(127, None, {})])):
         with pytest.raises(ValueError, match=r"an entry of the log|newer version"):
-            check_entry(bad)
+            split_entry(bad)
 
 
 # --- frames ----------------------------------------------------------------------------------------------------------

@@ -35,10 +35,15 @@ def opened(
     *,
     cluster: str = "orders",
     node: str = "a",
-    voters: Iterable[str] = "abc",
     new_id: Callable[[], str] | None = None,
 ) -> DataDirectory:
-    return DataDirectory(path, cluster, node, voters, disk=disk, new_id=new_id or numbered())
+    directory = DataDirectory(path, cluster, node, disk=disk, new_id=new_id or numbered())
+    try:
+        directory.open_journal(None)
+    except BaseException:
+        directory.close()
+        raise
+    return directory
 
 
 def formed_disk() -> MemoryDisk:
@@ -166,29 +171,6 @@ def test_another_nodes_directory_is_refused(other: dict[str, str]):
     with pytest.raises(ConfigurationError, match="/data is of node a, cluster orders; not of") as refusal:
         opened(disk, **other)
     assert refusal.value.field == "data_dir"
-
-
-@pytest.mark.parametrize("voters", ["ab", "abcd", "abd", "a"])
-def test_other_voters_are_refused_once_it_was_formed(voters: str):
-    """Two majorities could exist that have nobody in common. The setting to mend is `peers`."""
-    disk = formed_disk()
-
-    with pytest.raises(ConfigurationError, match="formed of a, b, c; the voters of a formed cluster") as refusal:
-        opened(disk, voters=voters)
-    assert refusal.value.field == "peers"
-
-
-def test_voters_may_be_listed_without_this_node():
-    """Whether a node lists itself is a matter of taste."""
-    assert not opened(formed_disk(), voters="bc").empty
-
-
-def test_other_voters_are_fine_before_it_was_formed():
-    """A slip in the first configuration can be mended."""
-    disk = MemoryDisk()
-    opened(disk, voters="ab").close()
-
-    assert opened(disk, voters="abc").empty
 
 
 def test_a_journal_that_is_missing_after_forming_is_refused():

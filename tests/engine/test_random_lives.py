@@ -33,6 +33,12 @@ def test_every_member_applies_the_same_and_nothing_applied_is_lost(names: str, s
     random_life(World(names, seed=seed), steps=2000)
 
 
+@pytest.mark.parametrize("seed", seeds())
+def test_the_same_while_voters_come_and_go(seed: int):
+    """Each change is one voter more or one less; who has no vote follows all the same."""
+    random_life(World("abcde", seed=seed, voters="abc"), steps=2000)
+
+
 def lives_that_go_wrong(*, disks_are_honest: bool = True) -> int:
     wrong = 0
     for seed in range(30):

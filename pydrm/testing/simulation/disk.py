@@ -22,10 +22,12 @@ class SimDisk:
     Attributes:
         full: No more room: an append leaves a part of it and fails.
         broken: Nothing can be written or synced.
-        segment_bytes: So few that segments are begun and removed all the time.
+        segment_bytes, log_bytes, tail_bytes: So few that segments and snapshots come and go all the time.
     """
 
     segment_bytes = 4096
+    log_bytes = 4096
+    tail_bytes = 1024
 
     def __init__(self, random: Random) -> None:
         self.full = False
