@@ -43,6 +43,10 @@ def _run_command(arguments: argparse.Namespace) -> int:
             from pydrm.cli import demo
 
             return demo.run(arguments)
+        case "wal":
+            from pydrm.cli import wal
+
+            return wal.inspect(arguments) if arguments.action == "inspect" else wal.verify(arguments)
         case command:
             from pydrm.cli import ask
 
@@ -74,6 +78,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     remove = commands.add_parser("remove", help="take resources out of management")
     remove.add_argument("ids", metavar="ID", nargs="+")
     _add_asking(remove)
+    _add_wal(commands.add_parser("wal", help="look at a data directory's journal, or check it"))
     demo = commands.add_parser("demo", help="three nodes on this machine, killed and watched from outside")
     if with_demo:
         from pydrm.cli.demo import add_arguments
@@ -94,6 +99,17 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="where this node keeps its log")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     parser.add_argument("--log-json", action="store_true", help="log JSON, one object a line")
+
+
+def _add_wal(parser: argparse.ArgumentParser) -> None:
+    parser.description = "A data directory's journal. It is only read, and may be in use."
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    inspect = actions.add_parser("inspect", help="what is in it, segment by segment")
+    inspect.add_argument("directory", metavar="DATA_DIR")
+    inspect.add_argument("--entries", action="store_true", help="entry by entry, with the commands in each")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    verify = actions.add_parser("verify", help="check it as a node does that starts")
+    verify.add_argument("directory", metavar="DATA_DIR")
 
 
 def _add_asking(parser: argparse.ArgumentParser) -> None:

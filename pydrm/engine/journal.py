@@ -42,12 +42,12 @@ class Journal:
 
         Args:
             current: The last segment, unless it is a new one.
-            segment_bytes: A segment that is longer is the last batch's; the next one begins another.
+            segment_bytes: Once a segment is so long, the next batch begins another.
         """
         replay = replay or Replay()
         self._segments = segments
         self._segment_bytes = segment_bytes
-        self._size = current.size if current else 0
+        self._size = current.size if current else len(Header(1).encode())
         self._first_batch = current.first_batch if current else 1
         # What a segment that is begun now would go on from: all that was noted up to the last batch.
         self._batched = (*replay.last, replay.term, replay.voted_for)
@@ -132,7 +132,7 @@ class Journal:
         begins = None
         if self._size >= self._segment_bytes and self._batches > self._first_batch:
             begins = Header(self._batches, *self._batched)
-            self._size, self._first_batch = 0, self._batches
+            self._size, self._first_batch = len(begins.encode()), self._batches
         batch = Batch(encode_batch(self._batches, body), self._index_max, begins)
         self._size += len(batch.data)
         self._index_max = 0
@@ -241,10 +241,11 @@ def open_journal(directory: Path, disk: Disk, *, begun: bool, base: tuple[int, i
 
 def _check_base(replay: Replay, path: Path, base: tuple[int, int] | None) -> None:
     index, term = base or (0, 0)
-    first = replay.base[0]
-    if first > index:
+    if replay.snapshot > index:
         newest = f"the newest good one is of entry {index}" if base else "there is none"
-        raise JournalDamaged(path, 0, f"the snapshot that it goes on from, of entry {first}, is missing; {newest}")
+        what = f"the snapshot that it goes on from, of entry {replay.snapshot}, is missing; {newest}"
+        raise JournalDamaged(path, 0, what)
+    first = replay.base[0]
     if base and first < index <= min(replay.commit_index, replay.last[0]):
         here = replay.entries[index - first - 1][2]
         if here != term:

@@ -23,12 +23,14 @@ class Replay:
     """
     Attributes:
         base: (index, term) of the last entry before `entries`; (0, 0) if there was none. A term of 0 is not known.
+        snapshot: The index of the entry that there must be a snapshot of, or of a later one; 0 if there need be none.
         batches: The number of the last batch.
         index_max: The highest index that the log had since this was last set to 0.
     """
 
     entries: list[Entry] = attrs.field(factory=list)
     base: tuple[int, int] = (0, 0)
+    snapshot: int = 0
     term: int = 0
     voted_for: str | None = None
     batches: int = 0
@@ -49,6 +51,7 @@ class Replay:
             self._begun = True
             self.batches = header.first_batch - 1
             self.base = (header.index, header.index_term)
+            self.snapshot = header.index
             self.term, self.voted_for = header.term, header.voted_for
         self.index_max = max(self.index_max, header.index)
 
@@ -107,6 +110,7 @@ class Replay:
             raise ValueError(f"the log goes on after entry {index}, but {self.commit_index} are committed")
         self.entries.clear()
         self.base = (index, term)
+        self.snapshot = max(self.snapshot, index)
         self.commit_index = index
         self.index_max = max(self.index_max, index)
 

@@ -36,10 +36,11 @@ def opened(
     cluster: str = "orders",
     node: str = "a",
     new_id: Callable[[], str] | None = None,
+    snapshot: tuple[int, int] | None = None,
 ) -> DataDirectory:
     directory = DataDirectory(path, cluster, node, disk=disk, new_id=new_id or numbered())
     try:
-        directory.open_journal(None)
+        directory.open_journal(snapshot)
     except BaseException:
         directory.close()
         raise
@@ -100,6 +101,29 @@ def test_the_journal_comes_back_with_it():
     directory.close()
 
     assert opened(disk).journal[:] == [(b"one", 1, 1)]
+
+
+def test_the_journal_goes_on_from_the_newest_snapshot():
+    """Which is looked for when the directory is locked; whoever is not let in does not read it."""
+    disk = formed_disk()
+    directory = opened(disk)
+    for index in (1, 2, 3):
+        directory.journal.add(b"entry", index, 1)
+    directory.journal.write(directory.journal.take_batch())
+    directory.close()
+    looked: list[bool] = []
+
+    def snapshot() -> tuple[int, int]:
+        looked.append(DATA in disk.locked)
+        return 2, 1
+
+    with pytest.raises(ConfigurationError):
+        DataDirectory(DATA, "orders", "b", "abc", disk=disk, new_id=numbered(), snapshot=snapshot)
+    again = DataDirectory(DATA, "orders", "a", "abc", disk=disk, new_id=numbered(), snapshot=snapshot)
+
+    assert again.journal.base == (2, 1)
+    assert [index for _, index, _ in again.journal[:]] == [2, 3]
+    assert looked == [True]
 
 
 def test_without_a_path_it_is_made_up_in_memory():
@@ -181,6 +205,43 @@ def test_a_journal_that_is_missing_after_forming_is_refused():
     with pytest.raises(ConfigurationError, match="the journal is missing from /data: restore it") as refusal:
         opened(disk)
     assert refusal.value.field == "data_dir"
+
+
+def test_half_a_segment_is_no_journal():
+    """A crash left it; it was never part of one."""
+    disk = formed_disk()
+    disk.files[JOURNAL.with_name(f"{JOURNAL.name}.new")] = disk.files.pop(JOURNAL)
+
+    with pytest.raises(ConfigurationError, match="the journal is missing from /data"):
+        opened(disk)
+
+
+def test_a_snapshot_does_not_stand_in_for_a_journal_that_is_missing():
+    """Votes are in no snapshot."""
+    disk = formed_disk()
+    del disk.files[JOURNAL]
+
+    with pytest.raises(ConfigurationError, match="the journal is missing from /data"):
+        opened(disk, snapshot=(7, 1))
+
+
+def test_a_later_segment_is_a_journal_too():
+    """The first ones are removed once a snapshot has what is in them."""
+    disk = formed_disk()
+    disk.segment_bytes = 1
+    journal = opened(disk).journal
+    for index in (1, 2):
+        journal.add(b"entry", index, 1)
+        journal.write(journal.take_batch())
+    disk.locked.clear()
+    journal.free(1)
+    assert JOURNAL not in disk.files
+
+    assert opened(disk, snapshot=(1, 1)).journal[1:] == [(b"entry", 2, 1)]
+    del disk.files[IDENTITY]
+    disk.locked.clear()
+    with pytest.raises(ConfigurationError, match=r"identity\.json is missing beside a journal"):
+        opened(disk)
 
 
 def test_an_empty_journal_after_forming_is_refused():

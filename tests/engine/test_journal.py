@@ -1,5 +1,7 @@
 """
-`Journal`: what was synced comes back, what was being written may, and nothing else does.
+`Journal` in one segment: what was synced comes back, what was being written may, and nothing else does.
+
+What is special about many segments, and about snapshots, is in `test_compaction` and `test_journal_lives`.
 """
 
 from __future__ import annotations
@@ -7,36 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pydrm.engine.journal import Entry, Journal, JournalDamaged, JournalFile
+from pydrm.engine.disk import LocalDisk
+from pydrm.engine.journal import Journal, JournalDamaged, open_journal
+from pydrm.engine.journal_records import Added, BaseSet, CommitNoted, CutFrom, encode_record
+from pydrm.engine.segment_format import Header, encode_batch
 from pydrm.errors import ConfigurationError
+from tests.engine.journals import DATA, add, contents, opened, segment, sync
 from tests.engine.memory_disk import MemoryDisk
 
-JOURNAL = Path("/data/journal")
-HEADER_SIZE = 12
+JOURNAL = segment(1)
+HEADER = Header(1).encode()
+HEADER_SIZE = len(HEADER)
 BATCH_HEAD_SIZE = 20
-
-Contents = tuple[list[Entry], int, str | None]
-
-
-def opened(disk: MemoryDisk, *, begun: bool = False) -> Journal:
-    file = JournalFile(JOURNAL, disk, begun=begun)
-    return Journal(file.file, file.recovered)
-
-
-def sync(journal: Journal) -> None:
-    journal.write(journal.take_batch())
-
-
-def add(journal: Journal, *commands: bytes, term: int = 1) -> None:
-    for command in commands:
-        journal.add(command, len(journal) + 1, term)
-
-
-def contents(journal: Journal) -> Contents:
-    return journal[:], journal.getCurrentTerm(), journal.getVotedForNodeId()
 
 
 def size(disk: MemoryDisk) -> int:
@@ -243,24 +228,38 @@ def test_a_last_batch_that_is_damaged_anywhere_is_cut_off():
         assert opened(disk)[:] == [(b"one", 1, 1), (b"two", 2, 1)]
 
 
-def test_a_torn_header_of_a_first_start_is_written_again():
-    """Before the cluster is formed there is nothing that could have been lost."""
-    whole = b"pydrmjnl\x01\x00\x00\x00"
-
-    for torn in range(HEADER_SIZE):
+def test_a_first_start_that_crashed_leaves_nothing_that_matters():
+    """A segment is there with its whole header, or not at all; half of one is left under another name, and removed."""
+    for torn in range(HEADER_SIZE + 1):
         disk = MemoryDisk()
-        disk.files[JOURNAL] = whole[:torn]
+        disk.fails_after = torn
+        with pytest.raises(OSError, match="No space left"):
+            opened(disk)
+        disk.fails_after = None
+        assert disk.names(DATA) == [f"{JOURNAL.name}.new"]
         opened(disk)
-        assert disk.files[JOURNAL] == whole
+        assert disk.files == {JOURNAL: HEADER}
 
 
-def test_a_journal_without_a_header_is_refused_once_it_was_begun():
-    """Were it taken for a new one, the node would vote twice in a term."""
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("left", [0, 5, 11, 12, HEADER_SIZE - 1])
+def test_a_segment_without_its_whole_header_is_refused(begun: bool, left: int):
+    """No crash leaves one. Were it taken for a new one, the node would vote twice in a term."""
     disk = MemoryDisk()
-    disk.files[JOURNAL] = b"pydrm"
+    disk.files[JOURNAL] = HEADER[:left]
 
-    with pytest.raises(JournalDamaged, match="its beginning is missing"):
+    with pytest.raises(JournalDamaged, match=r"at offset 0: its (beginning is missing|header is broken)"):
+        opened(disk, begun=begun)
+    assert disk.files[JOURNAL] == HEADER[:left]
+
+
+def test_a_journal_that_is_missing_is_refused_once_it_was_begun():
+    """It would vote twice."""
+    disk = MemoryDisk()
+
+    with pytest.raises(JournalDamaged, match=f"{JOURNAL} is damaged at offset 0: it is missing"):
         opened(disk, begun=True)
+    assert disk.files == {}
 
 
 def test_entries_that_look_like_an_old_batch_are_not_taken_for_one():
@@ -314,7 +313,7 @@ def test_what_does_not_begin_like_a_journal_is_refused():
 def test_a_journal_of_a_newer_version_is_refused():
     """It is not damaged: the version that wrote it reads it."""
     disk = MemoryDisk()
-    disk.files[JOURNAL] = b"pydrmjnl\x07\x00\x00\x00"
+    disk.files[JOURNAL] = b"pydrmjnl\x07\x00\x00\x00" + HEADER[12:]
 
     with pytest.raises(ConfigurationError, match="has format 7; this pydrm reads 1") as refusal:
         opened(disk)
@@ -322,52 +321,54 @@ def test_a_journal_of_a_newer_version_is_refused():
     assert refusal.value.field == "data_dir"
 
 
-# --- any life --------------------------------------------------------------------------------------------------------
-
-ADD, CUT, TERM, COMMIT, SYNC, REOPEN = "add", "cut", "term", "commit", "sync", "reopen"
-
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just(ADD), st.binary(max_size=40)),
-        st.tuples(st.just(CUT), st.integers(1, 4)),
-        st.tuples(st.just(TERM), st.sampled_from(["", "a", "b"])),
-        st.tuples(st.just(COMMIT), st.integers(0, 8)),
-        st.tuples(st.just(SYNC), st.none()),
-        st.tuples(st.just(REOPEN), st.none()),
-    ),
-    max_size=40,
-)
-
-
-@settings(derandomize=True, deadline=None, max_examples=150)
-@given(steps=steps, share=st.floats(0, 1))
-def test_after_any_life_a_truncated_file_holds_what_was_synced_up_to_there(steps: list, share: float):
-    """Whatever part of the file a crash leaves: the whole batches in it, all of each, and nothing of a torn one."""
+def test_a_segment_under_another_name_is_refused():
+    """A number says which batches are in it, and in which order segments are read."""
     disk = MemoryDisk()
-    journal = opened(disk)
-    synced = {size(disk): (contents(journal), 1)}
-    committed = 1
-    for step, value in steps:
-        if step is ADD:
-            add(journal, value, term=journal.getCurrentTerm())
-        elif step is CUT and len(journal) - value > committed:
-            journal.deleteEntriesFrom(len(journal) - value)
-        elif step is TERM:
-            journal.setCurrentTerm(journal.getCurrentTerm() + 1, value or None)
-        elif step is COMMIT and len(journal):
-            committed = max(committed, min(value, len(journal)))
-            journal.setRaftCommitIndex(committed)
-        elif step is SYNC and journal.dirty:
-            sync(journal)
-            synced[size(disk)] = (contents(journal), committed)
-        elif step is REOPEN:
-            journal = opened(disk)
-            committed = journal.getRaftCommitIndex()
-    left = HEADER_SIZE + round(share * (size(disk) - HEADER_SIZE))
-    disk.files[JOURNAL] = disk.files[JOURNAL][:left]
+    disk.files[DATA / "journal-00000000000000000002"] = HEADER
 
-    again = opened(disk, begun=True)
+    with pytest.raises(JournalDamaged, match=f"it is the segment {JOURNAL.name} under another name"):
+        opened(disk)
 
-    expected, commit_index = synced[max(end for end in synced if end <= left)]
-    assert contents(again) == expected
-    assert again.getRaftCommitIndex() == commit_index
+
+def test_records_that_cannot_follow_each_other_are_damage():
+    """Each was written by a version that is not this one, or into another journal; file and offset are named."""
+    bodies = {
+        b"\x05\x00\x00\x00\x09hello": "a record of kind 9",
+        b"\xff\x00\x00\x00\x01hello": "a record is longer than its batch",
+        b"\x05\x00\x00\x00\x02hello": "requires a buffer of 8 bytes",
+        b"\x01\x00": "requires a buffer of at least 5 bytes",
+        encode_record(Added(b"", 3, 1)): "entry 3 follows entry 0",
+        encode_record(CutFrom(2)): "entry 2 is cut off, but the last is 0",
+        encode_record(CutFrom(1)): "entry 1 is cut off, but 1 are committed",
+        encode_record(CommitNoted(2)): "entry 2 is committed, but the last is 0",
+        encode_record(BaseSet(0, 0)): "the log goes on after entry 0, but 1 are committed",
+    }
+    for body, what in bodies.items():
+        disk = MemoryDisk()
+        disk.files[JOURNAL] = HEADER + encode_batch(1, body)
+
+        with pytest.raises(JournalDamaged, match=f"{JOURNAL} is damaged at offset {HEADER_SIZE}: .*{what}"):
+            opened(disk)
+
+
+# --- a real disk -----------------------------------------------------------------------------------------------------
+
+
+def test_on_a_real_disk_it_comes_back_torn_or_not(tmp_path: Path):
+    """As in memory; and what a crash has left of the next segment is gone."""
+    disk = LocalDisk()
+    journal = open_journal(tmp_path, disk, begun=False, base=None)
+    add(journal, b"one", b"two")
+    sync(journal)
+    journal.close()
+    with (tmp_path / JOURNAL.name).open("ab") as file:
+        file.write(b"BTCH torn")
+    (tmp_path / "journal-00000000000000000002.new").write_bytes(HEADER[:10])
+
+    again = open_journal(tmp_path, disk, begun=True, base=None)
+    add(again, b"three")
+    sync(again)
+    again.close()
+
+    assert disk.names(tmp_path) == [JOURNAL.name]
+    assert len(open_journal(tmp_path, disk, begun=True, base=None)) == 3
