@@ -19,9 +19,13 @@ from typing import Any
 
 import attrs
 
+from pydrm.cli.client import Client
+from pydrm.cli.exits import Failed
+
 __all__ = ["Answer", "NodeProcess", "run_cli"]
 
 CLI_TIMEOUT_S = 30.0
+STATUS_TIMEOUT_S = 5.0
 
 
 @attrs.frozen
@@ -67,6 +71,11 @@ class NodeProcess:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs, or ran last; 0 before the first."""
+        return self._process.pid if self._process is not None else 0
 
     def start(self) -> float:
         """Start the process, and do not wait for anything."""
@@ -123,6 +132,13 @@ class NodeProcess:
     def cli(self, *arguments: str, stdin: str = "", timeout_s: float = CLI_TIMEOUT_S) -> Answer:
         """Run `pydrm` with *arguments* against this node's admin API."""
         return run_cli(*arguments, "--admin", self.admin, stdin=stdin, timeout_s=timeout_s)
+
+    def status(self) -> dict[str, Any] | None:
+        """How the node sees its cluster, as its admin API tells; None if that does not answer."""
+        try:
+            return Client(self.admin, timeout=STATUS_TIMEOUT_S).status()
+        except Failed:
+            return None
 
     def log(self) -> str:
         """All that its processes have logged so far."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,6 +63,11 @@ class ProcessCluster:
         if self._links is None:
             raise RuntimeError("this cluster was made without links")
         return self._links
+
+    @property
+    def admins(self) -> dict[str, str]:
+        """The URL of each node's admin API, by name."""
+        return {name: node.admin for name, node in self._nodes.items()}
 
     def __getitem__(self, name: str) -> NodeProcess:
         return self._nodes[name]
@@ -126,9 +130,9 @@ class ProcessCluster:
     def leader(self) -> str:
         """The leader by the word of the first running node that knows one."""
         for name in self.running():
-            answer = self._nodes[name].cli("status", "--json")
-            if answer.exit_code == 0 and (leader := answer.json()["leader"]):
-                return str(leader)
+            status = self._nodes[name].status()
+            if status is not None and status["leader"]:
+                return str(status["leader"])
         raise RuntimeError(f"no running node knows a leader:\n{self.log_tails()}")
 
     def running(self) -> list[str]:
@@ -155,11 +159,5 @@ class ProcessCluster:
         return directory
 
     def _ready(self, node: NodeProcess) -> bool:
-        # A look at the port first: it costs nothing, and a run of the command line costs a second of one core.
-        host, _, port = node.admin.removeprefix("http://").rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            return False
-        answer = node.cli("status", "--json")
-        return answer.exit_code == 0 and bool(answer.json()["leader"])
+        status = node.status()
+        return status is not None and bool(status["leader"])
