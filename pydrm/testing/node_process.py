@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from pydrm.cli.exits import Failed
 
 __all__ = ["Answer", "NodeProcess", "run_cli"]
 
+PROGRAM = (sys.executable, "-m", "pydrm")
 CLI_TIMEOUT_S = 30.0
 STATUS_TIMEOUT_S = 5.0
 
@@ -53,15 +54,26 @@ class NodeProcess:
         data_dir: Its data directory.
     """
 
-    def __init__(self, settings: Mapping[str, Any], directory: Path) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        directory: Path,
+        *,
+        data_dir: Path | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         """
         Write the configuration file into *directory*, and nothing else yet.
 
-        *settings* is what the file says, with `peers` and `resources`; `data_dir` is filled in.
+        Args:
+            settings: What the file says, with `peers` and `resources`; `data_dir` is filled in.
+            data_dir: Without it, one in *directory*.
+            program: What is run as `pydrm`.
         """
         self.name: str = settings["node"]
         self.admin = f"http://{settings['admin']}"
-        self.data_dir = directory / f"data-{self.name}"
+        self.data_dir = data_dir or directory / f"data-{self.name}"
+        self._program = tuple(program)
         self._config_path = directory / f"{self.name}.toml"
         self._log_path = directory / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,7 +97,7 @@ class NodeProcess:
         started_s = time.monotonic()
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pydrm", "run", str(self._config_path)],
+                [*self._program, "run", str(self._config_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -107,6 +119,19 @@ class NodeProcess:
     def freeze(self) -> float:
         """SIGSTOP: it runs no further, and its sockets stay open."""
         return self._signal(signal.SIGSTOP)
+
+    def wait_frozen(self, *, timeout_s: float = 10.0) -> None:
+        """
+        Return when none of its threads runs any more; what they had begun in the kernel is over.
+
+        Raises:
+            TimeoutError: Some still do.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while any(_state(thread) != "T" for thread in Path(f"/proc/{self.pid}/task").iterdir()):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"node {self.name} still runs after {timeout_s} s")
+            time.sleep(0.005)
 
     def thaw(self) -> float:
         return self._signal(signal.SIGCONT)
@@ -159,7 +184,7 @@ def run_cli(*arguments: str, stdin: str = "", timeout_s: float = CLI_TIMEOUT_S) 
     """Run `pydrm` with *arguments*, and wait for it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYDRM_")}
     done = subprocess.run(
-        [sys.executable, "-m", "pydrm", *arguments],
+        [*PROGRAM, *arguments],
         check=False,
         input=stdin,
         capture_output=True,
@@ -168,6 +193,11 @@ def run_cli(*arguments: str, stdin: str = "", timeout_s: float = CLI_TIMEOUT_S) 
         timeout=timeout_s,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def _state(thread: Path) -> str:
+    """One letter, see proc_pid_stat(5)."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _toml(settings: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydrm.testing.links import Links
-from pydrm.testing.node_process import NodeProcess
+from pydrm.testing.node_process import PROGRAM, NodeProcess
 from pydrm.testing.ports import Ports
 
 __all__ = ["ProcessCluster"]
@@ -36,6 +36,8 @@ class ProcessCluster:
         resources: Iterable[Mapping[str, Any]] = (),
         lease_ttl_s: float = 2.0,
         directory: Path | None = None,
+        data_dirs: Mapping[str, Path] | None = None,
+        program: Sequence[str] = PROGRAM,
         with_links: bool = False,
     ) -> None:
         """
@@ -44,6 +46,8 @@ class ProcessCluster:
         Args:
             resources: What each node's configuration file lists; they can also be added later.
             directory: Where files go, and are left; without it, a temporary directory.
+            data_dirs: Where nodes have their data directories, by name, if not in *directory*.
+            program: What is run as `pydrm`; a test may put something between it and its operating system.
             with_links: Let the nodes reach each other through links that can be cut.
         """
         self.names = tuple(names)
@@ -56,7 +60,8 @@ class ProcessCluster:
         self._links = self._closing.enter_context(Links(self._binds)) if with_links else None
         self._nodes: dict[str, NodeProcess] = {}
         for name in names:
-            self._nodes[name] = NodeProcess(self.settings(name), self._directory)
+            data_dir = (data_dirs or {}).get(name)
+            self._nodes[name] = NodeProcess(self.settings(name), self._directory, data_dir=data_dir, program=program)
 
     @property
     def links(self) -> Links:

@@ -144,7 +144,7 @@ class Clients:
                 over.wait(REFUSED_PAUSE_S)
 
     def _add(self, client: Client, size: int) -> None:
-        ids = [f"r{next(self._numbers)}" for _ in range(size)]
+        ids = [f"n{next(self._numbers)}" for _ in range(size)]
         self._ledger.asked(ids)
         client.add([{"id": id, "kind": "websocket", "url": self._url} for id in ids])
         self._ledger.added(ids)
