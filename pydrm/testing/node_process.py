@@ -13,15 +13,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from pydrm.cli.client import Client
+from pydrm.cli.exits import Failed
+
 __all__ = ["Answer", "NodeProcess", "run_cli"]
 
+PROGRAM = (sys.executable, "-m", "pydrm")
 CLI_TIMEOUT_S = 30.0
+STATUS_TIMEOUT_S = 5.0
 
 
 @attrs.frozen
@@ -49,15 +54,26 @@ class NodeProcess:
         data_dir: Its data directory.
     """
 
-    def __init__(self, settings: Mapping[str, Any], directory: Path) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        directory: Path,
+        *,
+        data_dir: Path | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         """
         Write the configuration file into *directory*, and nothing else yet.
 
-        *settings* is what the file says, with `peers` and `resources`; `data_dir` is filled in.
+        Args:
+            settings: What the file says, with `peers` and `resources`; `data_dir` is filled in.
+            data_dir: Without it, one in *directory*.
+            program: What is run as `pydrm`.
         """
         self.name: str = settings["node"]
         self.admin = f"http://{settings['admin']}"
-        self.data_dir = directory / f"data-{self.name}"
+        self.data_dir = data_dir or directory / f"data-{self.name}"
+        self._program = tuple(program)
         self._config_path = directory / f"{self.name}.toml"
         self._log_path = directory / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,6 +84,11 @@ class NodeProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs, or ran last; 0 before the first."""
+        return self._process.pid if self._process is not None else 0
+
     def start(self) -> float:
         """Start the process, and do not wait for anything."""
         if self.running:
@@ -76,7 +97,7 @@ class NodeProcess:
         started_s = time.monotonic()
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pydrm", "run", str(self._config_path)],
+                [*self._program, "run", str(self._config_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -98,6 +119,19 @@ class NodeProcess:
     def freeze(self) -> float:
         """SIGSTOP: it runs no further, and its sockets stay open."""
         return self._signal(signal.SIGSTOP)
+
+    def wait_frozen(self, *, timeout_s: float = 10.0) -> None:
+        """
+        Return when none of its threads runs any more; what they had begun in the kernel is over.
+
+        Raises:
+            TimeoutError: Some still do.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while any(_state(thread) != "T" for thread in Path(f"/proc/{self.pid}/task").iterdir()):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"node {self.name} still runs after {timeout_s} s")
+            time.sleep(0.005)
 
     def thaw(self) -> float:
         return self._signal(signal.SIGCONT)
@@ -124,6 +158,13 @@ class NodeProcess:
         """Run `pydrm` with *arguments* against this node's admin API."""
         return run_cli(*arguments, "--admin", self.admin, stdin=stdin, timeout_s=timeout_s)
 
+    def status(self) -> dict[str, Any] | None:
+        """How the node sees its cluster, as its admin API tells; None if that does not answer."""
+        try:
+            return Client(self.admin, timeout=STATUS_TIMEOUT_S).status()
+        except Failed:
+            return None
+
     def log(self) -> str:
         """All that its processes have logged so far."""
         return self._log_path.read_text(encoding="utf-8", errors="replace")
@@ -143,7 +184,7 @@ def run_cli(*arguments: str, stdin: str = "", timeout_s: float = CLI_TIMEOUT_S) 
     """Run `pydrm` with *arguments*, and wait for it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYDRM_")}
     done = subprocess.run(
-        [sys.executable, "-m", "pydrm", *arguments],
+        [*PROGRAM, *arguments],
         check=False,
         input=stdin,
         capture_output=True,
@@ -152,6 +193,11 @@ def run_cli(*arguments: str, stdin: str = "", timeout_s: float = CLI_TIMEOUT_S) 
         timeout=timeout_s,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def _state(thread: Path) -> str:
+    """One letter, see proc_pid_stat(5)."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _toml(settings: Mapping[str, Any]) -> str:

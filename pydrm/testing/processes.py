@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydrm.testing.links import Links
-from pydrm.testing.node_process import NodeProcess
+from pydrm.testing.node_process import PROGRAM, NodeProcess
 from pydrm.testing.ports import Ports
 
 __all__ = ["ProcessCluster"]
@@ -37,6 +36,8 @@ class ProcessCluster:
         resources: Iterable[Mapping[str, Any]] = (),
         lease_ttl_s: float = 2.0,
         directory: Path | None = None,
+        data_dirs: Mapping[str, Path] | None = None,
+        program: Sequence[str] = PROGRAM,
         with_links: bool = False,
     ) -> None:
         """
@@ -45,6 +46,8 @@ class ProcessCluster:
         Args:
             resources: What each node's configuration file lists; they can also be added later.
             directory: Where files go, and are left; without it, a temporary directory.
+            data_dirs: Where nodes have their data directories, by name, if not in *directory*.
+            program: What is run as `pydrm`; a test may put something between it and its operating system.
             with_links: Let the nodes reach each other through links that can be cut.
         """
         self.names = tuple(names)
@@ -57,13 +60,19 @@ class ProcessCluster:
         self._links = self._closing.enter_context(Links(self._binds)) if with_links else None
         self._nodes: dict[str, NodeProcess] = {}
         for name in names:
-            self._nodes[name] = NodeProcess(self.settings(name), self._directory)
+            data_dir = (data_dirs or {}).get(name)
+            self._nodes[name] = NodeProcess(self.settings(name), self._directory, data_dir=data_dir, program=program)
 
     @property
     def links(self) -> Links:
         if self._links is None:
             raise RuntimeError("this cluster was made without links")
         return self._links
+
+    @property
+    def admins(self) -> dict[str, str]:
+        """The URL of each node's admin API, by name."""
+        return {name: node.admin for name, node in self._nodes.items()}
 
     def __getitem__(self, name: str) -> NodeProcess:
         return self._nodes[name]
@@ -126,9 +135,9 @@ class ProcessCluster:
     def leader(self) -> str:
         """The leader by the word of the first running node that knows one."""
         for name in self.running():
-            answer = self._nodes[name].cli("status", "--json")
-            if answer.exit_code == 0 and (leader := answer.json()["leader"]):
-                return str(leader)
+            status = self._nodes[name].status()
+            if status is not None and status["leader"]:
+                return str(status["leader"])
         raise RuntimeError(f"no running node knows a leader:\n{self.log_tails()}")
 
     def running(self) -> list[str]:
@@ -155,11 +164,5 @@ class ProcessCluster:
         return directory
 
     def _ready(self, node: NodeProcess) -> bool:
-        # A look at the port first: it costs nothing, and a run of the command line costs a second of one core.
-        host, _, port = node.admin.removeprefix("http://").rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            return False
-        answer = node.cli("status", "--json")
-        return answer.exit_code == 0 and bool(answer.json()["leader"])
+        status = node.status()
+        return status is not None and bool(status["leader"])

@@ -11,13 +11,15 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
+from pydrm.cli.client import Client
 from pydrm.testing.diary import Diary, Gap, Stay
-from pydrm.testing.node_process import Answer
+from pydrm.testing.node_process import PROGRAM, Answer
 from pydrm.testing.processes import ProcessCluster
 from pydrm.testing.witness import Witness
 
@@ -72,6 +74,24 @@ class Scene:
         self.settle(self.cluster.names, started_s)
         return started_s
 
+    def agreed(self) -> list[str]:
+        """
+        Wait until every node shows the same state; return the ids that are under management in it.
+
+        Only when nobody asks for changes any more: then a node that is behind has them soon.
+        """
+        deadline_s = time.monotonic() + PATIENCE_S
+        while True:
+            seen = {name: self.cluster[name].status() for name in self.cluster.names}
+            if len({status["digest"] if status else name for name, status in seen.items()}) == 1:
+                return [row["id"] for row in self.resources_at(self.cluster.names[0])]
+            assert time.monotonic() < deadline_s, f"they do not agree: {seen}\n{self.cluster.log_tails()}"
+            time.sleep(0.05)
+
+    def resources_at(self, name: str) -> list[dict[str, Any]]:
+        """What the admin API of *name* lists."""
+        return Client(self.cluster[name].admin, timeout=PATIENCE_S).resources()
+
     def others(self, *names: str) -> list[str]:
         return [name for name in self.cluster.names if name not in names]
 
@@ -102,12 +122,15 @@ def on_stage(
     resources: int = 1000,
     listed: bool = True,
     with_links: bool = False,
+    data_dirs: Mapping[str, Path] | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[Scene]:
     """
     A scene in which nothing has been started but the third party.
 
     Args:
         listed: Whether each node's configuration file lists the resources; otherwise somebody must add them.
+        with_links, data_dirs, program: See `ProcessCluster`.
     """
     directory.mkdir(exist_ok=True)
     with Witness(directory) as witness:
@@ -117,6 +140,8 @@ def on_stage(
             resources=definitions if listed else (),
             lease_ttl_s=LEASE_TTL_S,
             directory=directory,
+            data_dirs=data_dirs,
+            program=program,
             with_links=with_links,
         )
         with cluster:
