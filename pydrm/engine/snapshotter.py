@@ -14,7 +14,8 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from pydrm.core.picture import Restoring, take
+from pydrm.core.picture import take
+from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 from pydrm.engine.codec import SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWant
 from pydrm.engine.disk import NewFile
