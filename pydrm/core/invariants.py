@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
-from pydrm.core.index import Index, settled_on
+from pydrm.core.index import Index
 from pydrm.core.placement import unfinished
 from pydrm.core.records import Assignment, NodeState, Phase
+from pydrm.core.sharded_table import ShardedTable
 from pydrm.core.state import State
 from pydrm.core.table import Table, fingerprint
 
@@ -89,17 +91,13 @@ def _index_follows_from_assignments(state: State) -> Iterator[str]:
     for name in ("claims", "settled", "load", "moving", "waiting"):
         if getattr(kept, name) != getattr(fresh, name):
             yield f"index.{name} is {getattr(kept, name)}, should be {getattr(fresh, name)}"
-    if list(kept.waiting) != sorted(kept.waiting):
-        yield "index.waiting is not in the order of tickets"
-    for incarnation, claims in kept.claims.items():
-        if list(claims) != sorted(claims):
-            yield f"index.claims of {incarnation} are not in the order of tokens"
-    for node, weights in kept.settled.items():
-        for weight in weights:
-            keys = list(kept.settled_newest_first(node, weight))
-            tokens = [claim.token for key in keys if (claim := settled_on(state.assignments[key]))]
-            if tokens != sorted(tokens, reverse=True):
-                yield f"index.settled of {node} is not in the order of tokens"
+    queues = [("waiting", kept.waiting)]
+    queues += [(f"claims of {incarnation}", queue) for incarnation, queue in kept.claims.items()]
+    queues += [(f"settled of {node}", queue) for node, weights in kept.settled.items() for queue in weights.values()]
+    for name, queue in queues:
+        numbers = [number for number, _ in queue.items()]
+        if numbers != sorted(numbers) or len(numbers) != len(queue):
+            yield f"index.{name} is not in the order of its {len(queue)} numbers: {numbers}"
     for incarnation in kept.dead:
         if incarnation not in kept.claims or state.is_current(incarnation):
             yield f"index.dead has {incarnation}, which lives or has no claims"
@@ -110,7 +108,7 @@ def _newest_number(assignment: Assignment) -> int:
 
 
 def _digests_follow_from_records(state: State) -> Iterator[str]:
-    tables: dict[str, Table] = {  # type: ignore[type-arg]
+    tables: dict[str, Table[Any, Any] | ShardedTable[Any, Any]] = {
         "nodes": state.nodes,
         "records": state.records,
         "assignments": state.assignments,

@@ -9,17 +9,18 @@ ends with its incarnation, whose requests are refused for ever after.
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from pydrm.core.commands import Answer
 from pydrm.core.records import Incarnation
 from pydrm.core.table import Table
 
-__all__ = ["Sessions"]
+__all__ = ["Floor", "Remembered", "Sessions"]
 
 
-@attrs.frozen
-class _Floor:
+class Floor(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The lowest sequence that a client still waits for."""
+
     client: Incarnation
     floor: int
 
@@ -27,20 +28,21 @@ class _Floor:
         return (self.client, self.floor)
 
 
-@attrs.frozen
-class _Remembered:
+class Remembered(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a request was answered when it took effect."""
+
     client: Incarnation
     sequence: int
     answer: Answer
 
     def parts(self) -> tuple[object, ...]:
-        return (self.client, self.sequence, repr(self.answer))
+        return (self.client, self.sequence, self.answer.parts())
 
 
 class Sessions:
     def __init__(self) -> None:
-        self._floors: Table[Incarnation, _Floor] = Table()
-        self._answers: dict[Incarnation, Table[int, _Remembered]] = {}
+        self._floors: Table[Incarnation, Floor] = Table()
+        self._answers: dict[Incarnation, Table[int, Remembered]] = {}
 
     @property
     def digest(self) -> tuple[int, int]:
@@ -64,7 +66,7 @@ class Sessions:
         return remembered.answer if remembered else None
 
     def remember(self, client: Incarnation, sequence: int, answer: Answer) -> None:
-        self._answers.setdefault(client, Table()).put(sequence, _Remembered(client, sequence, answer))
+        self._answers.setdefault(client, Table()).put(sequence, Remembered(client, sequence, answer))
 
     def forget_below(self, client: Incarnation, floor: int) -> None:
         answers = self._answers.get(client)
@@ -75,7 +77,7 @@ class Sessions:
                 answers.drop(sequence)
             if not answers:
                 del self._answers[client]
-        self._floors.put(client, _Floor(client, floor))
+        self._floors.put(client, Floor(client, floor))
 
     def end(self, client: Incarnation) -> None:
         self._floors.drop(client)

@@ -25,16 +25,9 @@ from pydrm.core.changes import (
     Undefined,
 )
 from pydrm.core.index import Index
-from pydrm.core.records import (
-    Assignment,
-    AssignmentKey,
-    AuditEntry,
-    Incarnation,
-    Node,
-    Record,
-    Settings,
-)
+from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, Settings
 from pydrm.core.sessions import Sessions
+from pydrm.core.sharded_table import AssignmentTable, RecordTable
 from pydrm.core.table import Table
 
 __all__ = ["AUDIT_ENTRIES_MAX", "State", "evolve"]
@@ -59,8 +52,8 @@ class State:
     def __init__(self) -> None:
         self.settings: Settings | None = None
         self.nodes: Table[str, Node] = Table()
-        self.records: Table[str, Record] = Table()
-        self.assignments: Table[AssignmentKey, Assignment] = Table()
+        self.records = RecordTable()
+        self.assignments = AssignmentTable()
         self.sessions = Sessions()
         self.audit: Table[int, AuditEntry] = Table()
         self.next_number = 1
@@ -87,8 +80,8 @@ class State:
 
     def held_by(self, node: str, incarnation: int) -> list[AssignmentKey]:
         """Every assignment in which that incarnation has a claim, oldest token first."""
-        claims: dict[int, AssignmentKey] = self.index.claims.get((node, incarnation), {})
-        return list(claims.values())
+        claims = self.index.claims.get((node, incarnation))
+        return [assignment.key for assignment in claims.oldest_first()] if claims is not None else []
 
     def is_current(self, incarnation: Incarnation) -> bool:
         """Whether this incarnation's lease has not been ended."""
@@ -100,13 +93,11 @@ def evolve(state: State, change: Change) -> None:
     """Write one change."""
     match change:
         case AssignmentChanged(assignment=assignment):
-            state.index.update(state.assignments.get(assignment.key), assignment)
-            state.assignments.put(assignment.key, assignment)
-            newest = max((claim.token for claim in assignment.claims()), default=0)
+            state.index.update(state.assignments.put(assignment.key, assignment), assignment)
+            newest = max([claim.token for claim in assignment.claims()], default=assignment.ticket)
             state.next_number = max(state.next_number, newest + 1, assignment.ticket + 1)
         case AssignmentDropped(resource=resource, slot=slot):
-            state.index.update(state.assignments.get((resource, slot)), None)
-            state.assignments.drop((resource, slot))
+            state.index.update(state.assignments.drop((resource, slot)), None)
         case Defined(record=record):
             state.records.put(record.definition.id, record)
             state.next_number = max(state.next_number, record.revision + 1)

@@ -130,7 +130,6 @@ def _fill_index(state: State) -> None:
     index = state.index
     for assignment in sorted(state.assignments.values(), key=lambda a: (a.ticket, a.key)):
         index.update(None, assignment)
-    for incarnation, claims in index.claims.items():
-        index.claims[incarnation] = dict(sorted(claims.items()))
+    for incarnation in index.claims:
         if not state.is_current(incarnation):
             index.ended(incarnation)
