@@ -34,6 +34,7 @@ from pydrm.engine.outbox import Outbox
 from pydrm.engine.participant import Footing, Membership, Participant
 from pydrm.engine.proposals import Proposals
 from pydrm.engine.raft import QUORUM_TIMEOUT_S, Raft
+from pydrm.engine.tls import Security
 from pydrm.engine.transport import Transport
 from pydrm.errors import DiskFailed
 
@@ -55,6 +56,7 @@ class EngineConfig:
         voters: Each voter's address by name, this node's too; none or only itself is a cluster of one.
         data_dir: None keeps everything in memory; only for a cluster of one.
         nonce: Random; tells this process from any other that runs under this name.
+        security: How peers are known and what they say is kept secret; by default only on loopback, and not at all.
     """
 
     cluster: str
@@ -64,6 +66,7 @@ class EngineConfig:
     voters: Mapping[str, str]
     data_dir: Path | None
     nonce: str
+    security: Security = attrs.field(factory=Security)
 
 
 @attrs.frozen
@@ -129,6 +132,7 @@ class Replica:
             receive=self._receive,
             clock=self._clock,
             random=self._random,
+            security=config.security,
         )
         self._outbox = Outbox(
             self._directory.journal,
@@ -148,7 +152,7 @@ class Replica:
         self._heard_commit: tuple[float, int] | None = None
 
     async def start(self) -> None:
-        """Listen and begin to tick. Raises ConfigurationError if the address cannot be bound."""
+        """Listen and begin to tick. Raises ConfigurationError if the address or the TLS files cannot be used."""
         if self._others:
             await self._transport.start()
         self._try_to_form()

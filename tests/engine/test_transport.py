@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from pydrm.clock import SystemClock
-from pydrm.engine import raft, transport
+from pydrm.engine import complaints, link, lobby, raft, transport
 from pydrm.engine.codec import Append, Forward, Frame, Ping, Refusal, Vote, encode_frame
 from pydrm.engine.transport import Transport
 from pydrm.errors import ConfigurationError
@@ -374,7 +374,7 @@ async def test_a_stranger_that_is_refused_is_no_problem_of_this_node(addresses: 
 @on_a_loop
 async def test_names_without_end_do_not_fill_the_memory(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """What was said is kept to say it once; not of every name that a stranger makes up."""
-    monkeypatch.setattr(transport, "_SAID_MAX", 5)
+    monkeypatch.setattr(complaints, "_SAID_MAX", 5)
     a = Peer("a", addresses, "")
     async with running(a):
         for number in range(12):
@@ -382,7 +382,7 @@ async def test_names_without_end_do_not_fill_the_memory(addresses: Addresses, mo
                 stranger.send(hello(f"z{number}"))
                 await stranger.rest()
 
-        assert len(a.transport._said) <= 5
+        assert len(a.transport._complaints._said) <= 5
 
 
 # --- what strangers cost ---------------------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ async def test_a_frame_before_the_hello_closes_the_connection(addresses: Address
 @on_a_loop
 async def test_a_stranger_that_stays_silent_is_closed(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """A ping is no Hello."""
-    monkeypatch.setattr(transport, "_HANDSHAKE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(lobby, "_HANDSHAKE_TIMEOUT_S", 0.1)
     a = Peer("a", addresses, "")
     async with running(a), Stranger.dial(addresses["a"]) as stranger:
         stranger.send(Ping())
@@ -435,22 +435,24 @@ async def test_a_stranger_that_stays_silent_is_closed(addresses: Addresses, monk
 
 
 @on_a_loop
-async def test_only_so_many_strangers_are_let_in_and_dialling_goes_on(
+async def test_only_so_many_strangers_are_let_in_and_a_newcomer_takes_the_place_of_the_oldest(
     addresses: Addresses, monkeypatch: pytest.MonkeyPatch
 ):
-    """Whoever fills the room keeps other strangers out, not the peers that this node dials."""
-    monkeypatch.setattr(transport, "_STRANGERS_MAX", 2)
+    """So those who fill the room and do nothing keep nobody out; least of all the peers that this node dials."""
+    monkeypatch.setattr(lobby, "_STRANGERS_MAX", 2)
     a = Peer("a", addresses, "ab")
     async with running(a), Stranger.dial(addresses["a"]) as one, Stranger.dial(addresses["a"]) as two:
         heard = [await one.receive(), await two.receive()]
         async with Stranger.dial(addresses["a"]) as three:
-            rest = await three.rest()
-        async with running(Peer("b", addresses, "")):
-            await until(lambda: a.links == ["b"])
+            heard.append(await three.receive())
 
-            assert heard == [a.hello, a.hello]
-            assert rest == []
+            assert await one.rest() == []
+            assert heard == [a.hello, a.hello, a.hello]
             assert a.strangers == 2
+            async with running(Peer("b", addresses, "")):
+                await until(lambda: a.links == ["b"])
+
+                assert a.strangers == 2
 
 
 @on_a_loop
@@ -496,7 +498,7 @@ async def test_a_frame_that_the_node_cannot_use_closes_the_link(addresses: Addre
 @on_a_loop
 async def test_a_peer_that_does_not_read_is_closed(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """Its queue is bounded, and nothing is dropped from it: the link is closed, and it sees that."""
-    monkeypatch.setattr(transport, "_QUEUE_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(link, "_QUEUE_BYTES_MAX", 1_000_000)
     a = Peer("a", addresses, "")
     async with running(a), Stranger.dial(addresses["a"]) as b:
         b.send(hello("b"))
@@ -587,4 +589,4 @@ def test_whatever_the_consensus_sends_fits_into_a_frame():
     """PySyncObj closes a message with the entry that makes it too long."""
     most = raft._MESSAGE_BYTES_MAX + raft.ENTRY_BYTES_MAX
 
-    assert len(encode_frame(Append(1, 1, 1, 1, ((bytes(most), 2, 1),)))) < transport._FRAME_BYTES_MAX
+    assert len(encode_frame(Append(1, 1, 1, 1, ((bytes(most), 2, 1),)))) < link._FRAME_BYTES_MAX
