@@ -24,7 +24,7 @@ class Certificates:
 
     def __init__(self, directory: Path, cluster: str = CLUSTER) -> None:
         self.directory = directory
-        self.authority = Authority.make(cluster, days=30)
+        self.authority = Authority.make(cluster, days=365)
         self.ca = directory / "ca.pem"
         self.ca.write_bytes(self.authority.pair.certificate)
 
