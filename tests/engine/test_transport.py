@@ -4,23 +4,19 @@
 
 from __future__ import annotations
 
-import logging
-import random
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from itertools import combinations
 
 import msgspec
 import pytest
 
-from pydrm.clock import SystemClock
 from pydrm.engine import complaints, link, lobby, raft, transport
-from pydrm.engine.codec import Append, Forward, Frame, Ping, Refusal, Vote, encode_frame
-from pydrm.engine.transport import Transport
+from pydrm.engine.codec import Append, Forward, Ping, Refusal, Vote, encode_frame
 from pydrm.errors import ConfigurationError
 from pydrm.testing.ports import Ports
 from tests.engine.loops import on_a_loop, until
+from tests.engine.peers import Peer, running, warnings
 from tests.engine.strangers import Addresses, Stranger, hello
 
 
@@ -28,64 +24,6 @@ from tests.engine.strangers import Addresses, Stranger, hello
 def addresses() -> Iterator[Addresses]:
     with Ports() as ports:
         yield Addresses(ports)
-
-
-class Peer:
-    """
-    A node that is nothing but its transport.
-
-    Attributes:
-        events: "+b" for each `linked` and "-b" for each `unlinked`.
-        frames: What arrived, in order.
-    """
-
-    def __init__(self, name: str, addresses: Addresses, dials: str, **fields: object) -> None:
-        self.hello = hello(name, address=addresses[name], **fields)
-        self.events: list[str] = []
-        self.frames: list[tuple[str, Frame]] = []
-        self.transport = Transport(
-            addresses[name],
-            {other: addresses[other] for other in dials if other != name},
-            hello=lambda: self.hello,
-            linked=lambda peer, theirs: self.events.append(f"+{peer}"),
-            unlinked=lambda peer: self.events.append(f"-{peer}"),
-            receive=self._receive,
-            clock=SystemClock(),
-            random=random.Random(0),
-        )
-
-    @property
-    def links(self) -> list[str]:
-        return sorted(self.transport.heard())
-
-    @property
-    def strangers(self) -> int:
-        return len(self.transport._strangers)
-
-    def connection_with(self, peer: str) -> frozenset[object]:
-        """Both ends of the TCP connection that the link is, so that two nodes can be asked whether it is the same."""
-        stream = self.transport._links[peer]._stream
-        return frozenset({stream.get_extra_info("sockname"), stream.get_extra_info("peername")})
-
-    def _receive(self, peer: str, frame: Frame) -> None:
-        if frame == Vote(666):
-            raise ValueError("a bad frame")
-        self.frames.append((peer, frame))
-
-
-@asynccontextmanager
-async def running(*peers: Peer) -> AsyncIterator[None]:
-    try:
-        for peer in peers:
-            await peer.transport.start()
-        yield
-    finally:
-        for peer in peers:
-            await peer.transport.stop()
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 # --- one link for each pair ------------------------------------------------------------------------------------------
