@@ -46,6 +46,8 @@ class Config:
         advertise: host:port where peers reach this node.
         admin: host:port of the admin API, or None for none.
         data_dir: Relative to the working directory; None keeps a cluster of one in memory.
+        tls_cert, tls_key, tls_ca: Files, relative to the working directory; all three or none.
+        insecure: Whether it may do without TLS beyond loopback.
         lease_ttl, drain_timeout, stall_timeout: Seconds.
         on_unfenced: What to do about a handle that outlives the lease: "exit" the process, or trust the "token".
         peers: Every voter's address by name, this node's `advertise` among them; empty for a cluster of one.
@@ -58,6 +60,10 @@ class Config:
     advertise: str
     admin: str | None = None
     data_dir: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    insecure: bool = False
     lease_ttl: float = 2.0
     drain_timeout: float = 20.0
     stall_timeout: float = 5.0
@@ -81,6 +87,7 @@ class Config:
         return config
 
 
+_TLS = ("tls_cert", "tls_key", "tls_ca")
 _NAMES = tuple(field.name for field in attrs.fields(Config))
 
 
@@ -157,7 +164,7 @@ def _checked(said: Mapping[str, Any]) -> Config:
     admin = checked_address(said["admin"], "admin", port_0=True, wildcard=True) if "admin" in said else None
     if admin == bind:
         raise ConfigurationError("must differ from bind", field="admin")
-    data_dir = _data_dir(said)
+    data_dir = _path(said, "data_dir")
     if data_dir is None and not alone:
         raise ConfigurationError("is required with peers: a voter must remember how it voted", field="data_dir")
     return Config(
@@ -167,6 +174,7 @@ def _checked(said: Mapping[str, Any]) -> Config:
         advertise=advertise,
         admin=admin,
         data_dir=data_dir,
+        **_security(said),
         lease_ttl=_seconds(said, "lease_ttl", 2.0, LEASE_TTL_RANGE),
         drain_timeout=_seconds(said, "drain_timeout", 20.0, DRAIN_TIMEOUT_RANGE),
         stall_timeout=_seconds(said, "stall_timeout", 5.0, STALL_TIMEOUT_RANGE),
@@ -224,13 +232,35 @@ def _refuse_shared_addresses(peers: Mapping[str, str]) -> None:
             raise ConfigurationError(f"{address} is the address of {other!r} already", field=f"peers.{name}")
 
 
-def _data_dir(said: Mapping[str, Any]) -> Path | None:
-    value = said.get("data_dir")
+def _path(said: Mapping[str, Any], field: str) -> Path | None:
+    value = said.get(field)
     if value is None:
         return None
     if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
-        raise ConfigurationError(f"must be the path of a directory, not {value!r}", field="data_dir")
+        raise ConfigurationError(f"must be a path, not {value!r}", field=field)
     return Path(value)
+
+
+def _security(said: Mapping[str, Any]) -> dict[str, Any]:
+    files = {field: _path(said, field) for field in _TLS}
+    insecure = _switch(said, "insecure")
+    missing = [field for field, path in files.items() if path is None]
+    if not missing and insecure:
+        raise ConfigurationError("contradicts tls_cert, tls_key and tls_ca: leave it out", field="insecure")
+    if missing and len(missing) < len(files):
+        raise ConfigurationError(f"is missing: {', '.join(_TLS)} belong together", field=missing[0])
+    # Whether they are needed depends on what the names in the addresses stand for; so that is found out at the start.
+    return {**files, "insecure": insecure}
+
+
+def _switch(said: Mapping[str, Any], field: str) -> bool:
+    value = said.get(field, False)
+    # TOML and Python have true and false, the environment a text.
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.lower(), value)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"must be true or false, not {value!r}", field=field)
+    return value
 
 
 def _seconds(said: Mapping[str, Any], field: str, default: float, allowed: tuple[float, float]) -> float:
@@ -265,12 +295,6 @@ def _resources(value: object) -> tuple[Resource, ...]:
 
 
 def _warn_of_open_doors(config: Config) -> None:
-    if config.peers and not is_loopback(config.bind):
-        logger.warning(
-            "peers are trusted by name and spoken to without encryption: keep %s inside a network you trust",
-            config.bind,
-            extra={"node": config.node},
-        )
     if config.admin is not None and not is_loopback(config.admin):
         logger.warning(
             "the admin API asks for no password: whoever reaches %s can add and remove resources",

@@ -46,6 +46,8 @@ class ResourceManager:
         peers: Each voter's host:port by name, with or without this node; none makes a cluster of one.
         data_dir: Where this node keeps what it has promised; required with peers. Never share or copy it.
         advertise: Where peers reach this node, if that is not *bind*.
+        tls_cert, tls_key, tls_ca: PEM files, as `pydrm certs` makes them; required beyond loopback.
+        insecure: Do without TLS beyond loopback, in a network that nobody else can reach.
         lease_ttl: Seconds; equal on all nodes. A killed node's resources are held again that much later.
         drain_timeout: Seconds that handing over may take on exit; it ends at once when nobody can take over.
         close_timeout: Seconds that a handler may take to close politely before it is cut off.
@@ -68,6 +70,10 @@ class ResourceManager:
         peers: Mapping[str, str] | None = None,
         data_dir: Any = None,
         advertise: str | None = None,
+        tls_cert: Any = None,
+        tls_key: Any = None,
+        tls_ca: Any = None,
+        insecure: bool | None = None,
         lease_ttl: float | None = None,
         drain_timeout: float | None = None,
         close_timeout: float = 2.0,
@@ -83,6 +89,10 @@ class ResourceManager:
             peers=peers,
             data_dir=data_dir,
             advertise=advertise,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_ca=tls_ca,
+            insecure=insecure,
             lease_ttl=lease_ttl,
             drain_timeout=drain_timeout,
             stall_timeout=stall_timeout,
@@ -154,8 +164,8 @@ class ResourceManager:
         Return once this node has joined; it waits for as long as that takes. Idempotent.
 
         Raises:
-            ConfigurationError: An address, the data directory, or one of the configured resources cannot be used, or
-                the cluster has other settings.
+            ConfigurationError: An address, the TLS files, the data directory, or one of the configured resources cannot
+                be used, or the cluster has other settings.
             Superseded: Another process runs under this node's name.
             Unavailable: `stop` came first.
         """
@@ -301,7 +311,7 @@ class ResourceManager:
             "resources": resource_counts(state),
             "digest": f"{state.digest:032x}",
             "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
-            "problem": "" if node.agent.incarnation else node.waits_for,
+            "problem": engine.problem if node.agent.incarnation else node.waits_for,
         }
 
     # --- how ---------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from pydrm.agent.warden import Warden
 from pydrm.config import Config
 from pydrm.core.commands import Done, Drain, Resign
 from pydrm.core.records import AssignmentKey, NodeState
-from pydrm.engine import Engine, EngineConfig, Host, Mailbox
+from pydrm.engine import Engine, EngineConfig, Host, Mailbox, Security, TlsFiles
 from pydrm.errors import DrmError, Unavailable
 
 __all__ = ["Node"]
@@ -88,6 +88,7 @@ class Node:
                 voters=config.peers,
                 data_dir=config.data_dir,
                 nonce=host.new_id(),
+                security=_security(config),
             ),
             self.warden,
             host=host,
@@ -111,7 +112,7 @@ class Node:
         Live until `stop` or a failure; return when nothing runs any more.
 
         Raises:
-            ConfigurationError: The address or the data directory cannot be used.
+            ConfigurationError: The address, the TLS files or the data directory cannot be used.
             DrmError: Why it had to stop by itself; Superseded and DiskFailed are the usual ones.
         """
         try:
@@ -262,3 +263,9 @@ class Node:
 
     def unfenced(self) -> None:
         self.agent.unfenced()
+
+
+def _security(config: Config) -> Security:
+    if config.tls_cert is None or config.tls_key is None or config.tls_ca is None:
+        return Security(insecure=config.insecure)
+    return Security(TlsFiles(config.tls_cert, config.tls_key, config.tls_ca))

@@ -104,6 +104,10 @@ def test_the_environment_alone_can_say_everything_but_resources() -> None:
         "PYDRM_DRAIN_TIMEOUT": "0",
         "PYDRM_STALL_TIMEOUT": "7.5",
         "PYDRM_ON_UNFENCED": "token",
+        "PYDRM_TLS_CERT": "/etc/pydrm/a.pem",
+        "PYDRM_TLS_KEY": "/etc/pydrm/a.key",
+        "PYDRM_TLS_CA": "/etc/pydrm/ca.pem",
+        "PYDRM_INSECURE": "false",
     }
 
     assert Config.load(environ=environ) == Config(
@@ -115,6 +119,10 @@ def test_the_environment_alone_can_say_everything_but_resources() -> None:
         drain_timeout=0.0,
         stall_timeout=7.5,
         on_unfenced="token",
+        tls_cert=Path("/etc/pydrm/a.pem"),
+        tls_key=Path("/etc/pydrm/a.key"),
+        tls_ca=Path("/etc/pydrm/ca.pem"),
+        insecure=False,
         peers={"b": "b.internal:7001", "c": "c.internal:7001", "a": "a.internal:7001"},
     )
 
@@ -233,12 +241,33 @@ def test_resources_are_a_list(value: object) -> None:
     refused(field="resources", cluster="orders", node="a", resources=value)
 
 
-def test_an_address_that_others_can_reach_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither door has a lock yet."""
+def test_an_admin_address_that_others_can_reach_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """That door has no lock yet."""
     with caplog.at_level(logging.WARNING):
         Config.load(**voter(admin="127.0.0.1:8001"))
         quiet = list(caplog.messages)
-        Config.load(**voter(bind="10.0.0.1:7001", admin="10.0.0.1:8001"))
+        Config.load(**voter(admin="10.0.0.1:8001"))
 
     assert quiet == []
-    assert ["10.0.0.1:7001" in caplog.messages[0], "10.0.0.1:8001" in caplog.messages[1]] == [True, True]
+    assert len(caplog.messages) == 1
+    assert "10.0.0.1:8001" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("missing", ["tls_cert", "tls_key", "tls_ca"])
+def test_of_the_three_files_of_tls_none_goes_without_the_others(missing: str) -> None:
+    files = {"tls_cert": "a.pem", "tls_key": "a.key", "tls_ca": "ca.pem"}
+    del files[missing]
+
+    assert "belong together" in refused(field=missing, **voter(**files))
+
+
+def test_insecure_is_a_switch_that_contradicts_tls() -> None:
+    """Who has both set believes something that is not so."""
+    files = {"tls_cert": "a.pem", "tls_key": "a.key", "tls_ca": "ca.pem"}
+
+    assert Config.load(**voter(insecure=True)).insecure
+    assert Config.load(None, {"PYDRM_INSECURE": "TRUE"}, **voter()).insecure
+    assert not Config.load(**voter()).insecure
+    assert "contradicts" in refused(field="insecure", **voter(insecure=True, **files))
+    for value in ("yes", 1, ""):
+        refused(field="insecure", **voter(insecure=value))

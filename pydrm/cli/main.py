@@ -16,7 +16,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser(with_demo="demo" in argv).parse_args(argv)
+    arguments = _parser(argv).parse_args(argv)
     try:
         code = _run_command(arguments)
         sys.stdout.flush()
@@ -47,6 +47,10 @@ def _run_command(arguments: argparse.Namespace) -> int:
             from pydrm.cli import wal
 
             return wal.inspect(arguments) if arguments.action == "inspect" else wal.verify(arguments)
+        case "certs":
+            from pydrm.cli import certs
+
+            return certs.run(arguments)
         case command:
             from pydrm.cli import ask
 
@@ -60,7 +64,7 @@ def _run_command(arguments: argparse.Namespace) -> int:
             return commands[command](arguments)
 
 
-def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pydrm",
         description="Distributed real-time resources, each held by exactly one node.",
@@ -79,8 +83,13 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     remove.add_argument("ids", metavar="ID", nargs="+")
     _add_asking(remove)
     _add_wal(commands.add_parser("wal", help="look at a data directory's journal, or check it"))
+    certs = commands.add_parser("certs", help="make and show certificates for TLS between nodes")
+    if "certs" in argv:
+        from pydrm.cli.certs import add_arguments as add_certs_arguments
+
+        add_certs_arguments(certs)
     demo = commands.add_parser("demo", help="three nodes on this machine, killed and watched from outside")
-    if with_demo:
+    if "demo" in argv:
         from pydrm.cli.demo import add_arguments
 
         add_arguments(demo)

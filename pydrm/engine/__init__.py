@@ -2,7 +2,7 @@
 The only room that knows PySyncObj: consensus, journal and transport.
 
 Its face to the other rooms is `Engine`; another Raft could stand behind it. Start reading at `engine` and
-`replica`, then `raft` and `guards`, `outbox` and `journal`, `transport` and `handshake`.
+`replica`, then `raft` and `guards`, `outbox` and `journal`, `transport`, `handshake` and `tls`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydrm.engine.engine import REQUEST_BYTES_MAX, Engine
 from pydrm.engine.host import Host, SystemHost
 from pydrm.engine.mailbox import Mailbox
 from pydrm.engine.participant import Footing, Membership, Participant, Port
+from pydrm.engine.tls import Security, TlsFiles
 
 __all__ = [
     "REQUEST_BYTES_MAX",
@@ -25,7 +26,9 @@ __all__ = [
     "Membership",
     "Participant",
     "Port",
+    "Security",
     "SystemHost",
+    "TlsFiles",
     "definition_of",
     "resource_of",
 ]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import attrs
 
+from pydrm.engine.tls import Security
+
 __all__ = ["EngineConfig", "EngineStatus"]
 
 
@@ -20,6 +22,7 @@ class EngineConfig:
         voters: Each voter's address by name, this node's too if it is one; none or only itself is a cluster of one.
         data_dir: None keeps everything in memory; only for a cluster of one, and for workers.
         nonce: Random; tells this process from any other that runs under this name.
+        security: How peers are known and what they say is kept secret; by default only on loopback, and not at all.
         role: "voter", or "worker" for one that only follows.
     """
 
@@ -31,6 +34,7 @@ class EngineConfig:
     data_dir: Path | None
     nonce: str
     role: str = "voter"
+    security: Security = attrs.field(factory=Security)
 
 
 @attrs.frozen

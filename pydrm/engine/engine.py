@@ -62,7 +62,7 @@ class Engine:
         Return when the node listens and takes part; whether it has joined is for others to say.
 
         Raises:
-            ConfigurationError: The address or the data directory cannot be used.
+            ConfigurationError: The address, the TLS files or the data directory cannot be used.
             DiskFailed: The data directory cannot be read or written.
         """
         loop = asyncio.get_running_loop()

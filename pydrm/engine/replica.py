@@ -108,6 +108,7 @@ class Replica:
             receive=self._receive,
             clock=self._clock,
             random=self._random,
+            security=config.security,
         )
         self._outbox: Outbox | None = None
         self._snapshotter: Snapshotter | None = None

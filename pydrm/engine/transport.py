@@ -8,35 +8,37 @@ the other end has been restarted since. The larger name waits a moment before it
 PySyncObj assumes that between "connected" and "disconnected" no message is lost and none overtakes another.
 TCP gives that as long as nothing is ever dropped here: what cannot be sent closes the connection.
 
-Before its Hello is accepted a peer can cost little: small frames only, few connections, a short deadline.
+Before its Hello is accepted a peer can cost little: small frames only, few connections, a short deadline from the
+first byte to the last of both handshakes, few lines in the log, and no one host more than its share of that.
 
-    frame   length (u32, little-endian), msgpack (see `codec`)
+Without TLS a node neither listens nor dials beyond loopback, unless it was told that this is wanted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-import struct
+import socket
 from collections.abc import Callable, Mapping
-from typing import cast
 
-from pydrm.address import split_address
+from pydrm.address import is_loopback, split_address
 from pydrm.clock import Clock, Random
-from pydrm.engine.codec import CodecError, Frame, Hello, Ping, Refusal, decode_frame, encode_frame
+from pydrm.engine.channel import Certificate, TlsFailed, moment
+from pydrm.engine.codec import CodecError, Frame, Hello, Ping, Refusal
+from pydrm.engine.complaints import Complaints
 from pydrm.engine.handshake import objection
+from pydrm.engine.link import Link
+from pydrm.engine.lobby import Lobby
+from pydrm.engine.tls import Security, Tls
 from pydrm.errors import ConfigurationError
 
-__all__ = ["Link", "Transport"]
+__all__ = ["Transport"]
 
 _log = logging.getLogger(__name__)
 
-_LENGTH = struct.Struct("<I")
-_HELLO_BYTES_MAX = 16 * 1024
-_FRAME_BYTES_MAX = 8 * 1024 * 1024
-_QUEUE_BYTES_MAX = 64 * 1024 * 1024
-_STRANGERS_MAX = 64
-_HANDSHAKE_TIMEOUT_S = 2.0
+_BACKLOG = 128
+_PARTING_TIMEOUT_S = 2.0
 _CONNECT_TIMEOUT_S = 1.0
 _PING_S = 1.0
 _IDLE_TIMEOUT_S = 3.0
@@ -44,81 +46,7 @@ _BACKOFF_LEAST_S = 0.05
 _BACKOFF_MOST_S = 1.0
 _REFUSED_BACKOFF_S = 2.0
 _YIELD_S = 0.15  # how long the larger name waits for the smaller one's connection
-_SAY_AGAIN_S = 60.0
-_SAID_MAX = 256
-
-
-class Link(asyncio.Protocol):
-    """One connection: cuts the stream into frames. Decides nothing."""
-
-    def __init__(self, transport: Transport, dialled: str = "") -> None:
-        self.dialled = dialled  # the name of the node that was expected there; "" if the other end dialled
-        self.hello: Hello | None = None  # what the other end said of itself, once it is accepted
-        self.host = self.address = "?"
-        self.received_at = 0.0
-        self.sent_at = 0.0
-        self._owner = transport
-        self._buffer = bytearray()
-        self._stream: asyncio.Transport | None = None
-        self.closed = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._stream = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        if peer:
-            self.host, self.address = peer[0], f"{peer[0]}:{peer[1]}"
-        self._owner._opened(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        position = 0
-        try:
-            while len(self._buffer) - position >= _LENGTH.size:
-                (length,) = _LENGTH.unpack_from(self._buffer, position)
-                if length > (_FRAME_BYTES_MAX if self.hello else _HELLO_BYTES_MAX):
-                    raise CodecError(f"a frame of {length} bytes")
-                end = position + _LENGTH.size + length
-                if len(self._buffer) < end:
-                    break
-                frame = decode_frame(bytes(self._buffer[position + _LENGTH.size : end]))
-                position = end
-                self._owner._received(self, frame)
-                if self._stream is None or self._stream.is_closing():
-                    return
-        except (CodecError, ValueError) as error:
-            _log.warning("closed the connection with %s: %s", self.address, error)
-            self.abort()
-            return
-        del self._buffer[:position]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stream = None
-        self._owner._closed(self)
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def send(self, frame: Frame) -> None:
-        if self._stream is None or self._stream.is_closing():
-            return
-        data = encode_frame(frame)
-        self._stream.write(_LENGTH.pack(len(data)) + data)
-        if self._stream.get_write_buffer_size() > _QUEUE_BYTES_MAX:
-            _log.warning("closed the connection with %s: it does not keep up", self.address)
-            self.abort()
-
-    def refuse(self, reason: str) -> None:
-        """Say why, and hang up."""
-        self.send(Refusal(reason))
-        self.hang_up()
-
-    def hang_up(self) -> None:
-        """Close once all that was sent has gone out."""
-        if self._stream is not None:
-            self._stream.close()
-
-    def abort(self) -> None:
-        if self._stream is not None:
-            self._stream.abort()
+_ON_LOOPBACK = Security()
 
 
 class Transport:
@@ -135,6 +63,7 @@ class Transport:
         receive: Callable[[str, Frame], None],
         clock: Clock,
         random: Random,
+        security: Security = _ON_LOOPBACK,
     ) -> None:
         """
         Args:
@@ -143,7 +72,6 @@ class Transport:
             linked, unlinked: Called in turn for each peer, with its newest Hello; `linked` again when it changes.
             receive: Gets the frames of accepted peers. A ValueError closes the link.
         """
-        self.problem = ""
         self._bind = bind
         self._addresses = dict(addresses)
         self._hello = hello
@@ -153,21 +81,25 @@ class Transport:
         self._clock = clock
         self._random = random
         self._links: dict[str, Link] = {}
-        self._strangers: dict[Link, asyncio.TimerHandle] = {}
+        self._strangers = Lobby()
+        self._complaints = Complaints(clock)
         self._newest_boot: dict[str, tuple[int, str]] = {}
         self._heard_address: dict[str, str] = {}
-        self._refused_by: set[str] = set()
-        self._said: dict[tuple[str, str], float] = {}
+        self._insecure = security.insecure
+        self._tls = Tls(security.tls, hello().cluster, hello().node) if security.tls is not None else None
+        self._serials: dict[str, str] = {}
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
     async def start(self) -> None:
-        """Raises ConfigurationError if the address cannot be bound."""
+        """Raises ConfigurationError if the address cannot be bound or needs TLS, or TLS cannot be used."""
         loop = asyncio.get_running_loop()
-        host, port = split_address(self._bind)
+        if self._tls is not None:
+            self._tls.load()
         try:
-            self._server = await loop.create_server(lambda: Link(self), host, port)
+            await self._check_bind()
+            self._server = await self._listen()
         except OSError as error:
             message = f"cannot listen on {self._bind}: {error.strerror or error}"
             raise ConfigurationError(message, field="bind") from error
@@ -182,7 +114,7 @@ class Transport:
         if self._server is not None:
             self._server.close()
         # What was sent goes out; nobody waits for an answer.
-        links = [*self._links.values(), *self._strangers]
+        links = [*self._links.values(), *self._strangers.links()]
         for link in links:
             link.hang_up()
         if links:
@@ -207,24 +139,110 @@ class Transport:
     def announce(self) -> None:
         """Tell everybody who has heard this node's Hello that it has changed."""
         # Those too whose own has not arrived yet: they will not hear this node's again.
-        for link in [*self._links.values(), *self._strangers]:
+        for link in [*self._links.values(), *self._strangers.links()]:
             link.send(self._hello())
+
+    @property
+    def problem(self) -> str:
+        """What keeps this node from being linked with all, in words; "" if nothing is known."""
+        mine = self._tls.problem if self._tls is not None else ""
+        return mine or self._complaints.newest
 
     def heard(self) -> dict[str, Hello]:
         """The newest Hello of each linked peer."""
         return {name: link.hello for name, link in self._links.items() if link.hello is not None}
 
-    # --- the life of a link ------------------------------------------------------------------------------------------
+    # --- listening ---------------------------------------------------------------------------------------------------
 
-    def _opened(self, link: Link) -> None:
-        if self._stopping or (len(self._strangers) >= _STRANGERS_MAX and not link.dialled):
-            link.abort()
+    async def _check_bind(self) -> None:
+        """Raises ConfigurationError, or OSError if there is no such host."""
+        if self._tls is not None or await _is_local(self._bind):
             return
-        deadline = asyncio.get_running_loop().call_later(_HANDSHAKE_TIMEOUT_S, link.abort)
-        self._strangers[link] = deadline
+        if not self._insecure:
+            message = (
+                f"is required, because bind is {self._bind} and not on loopback. Make certificates with `pydrm certs`, "
+                "or set insecure = true in a network that nobody else can reach"
+            )
+            raise ConfigurationError(message, field="tls_cert")
+        _log.warning(
+            "insecure = true: whoever reaches %s can read all that nodes say, and pass for one of them", self._bind
+        )
+
+    async def _listen(self) -> asyncio.Server:
+        # asyncio takes as many connections in one go as its backlog has. With 1 a crowd at the door does not keep the
+        # loop, and when file descriptors run out there is one traceback a second and not a hundred. The kernel's
+        # queue is another thing, and may be longer.
+        host, port = split_address(self._bind)
+        server = await asyncio.get_running_loop().create_server(lambda: Link(self), host, port, backlog=1)
+        for listening in getattr(server, "sockets", ()):  # a simulated server has none
+            with listening.dup() as same:
+                same.listen(_BACKLOG)
+        return server
+
+    # --- strangers ---------------------------------------------------------------------------------------------------
+
+    def link_opened(self, link: Link) -> None:
+        if self._stopping or not self._strangers.admit(link, self._clock.now()):
+            link.abort()
+        elif self._tls is not None:
+            link.secure(self._tls.channel(dials=bool(link.dialled)))
+        else:
+            link.send(self._hello())
+
+    def link_ready(self, link: Link) -> None:
+        theirs = _certificate(link)
+        assert self._tls is not None
+        assert theirs is not None
+        if reason := self._tls.objection(theirs, link.dialled):
+            self._object(link, link.dialled or theirs.node, reason)
+            return
+        link.lasts_until = self._tls.lasts_until(theirs)
         link.send(self._hello())
 
-    def _received(self, link: Link, frame: Frame) -> None:
+    def link_failed(self, link: Link, error: Exception) -> None:
+        if link.hello is not None:
+            self._complaints.say((link.hello.node, str(error)), f"closed the connection with {link.address}: {error}")
+            link.abort()
+        elif isinstance(error, TlsFailed) and error.by_peer:
+            self._rejected(link, str(error))
+            link.abort()
+        else:
+            # However garbage varies, it is said once of a host.
+            about = str(error) if link.dialled or isinstance(error, TlsFailed) else ""
+            self._disapprove(link, link.dialled, str(error), about)
+            if isinstance(error, TlsFailed):
+                link.part()  # until it is closed or its time is up
+            else:
+                link.abort()
+
+    def _object(self, link: Link, name: str, reason: str) -> None:
+        """Refuse whoever is there, who is or calls itself *name*, and say so on both sides."""
+        self._disapprove(link, name, reason, reason)
+        link.refuse(reason)
+
+    def _disapprove(self, link: Link, name: str, reason: str, about: str) -> None:
+        who = f"{name!r} of {link.host}" if name else link.host
+        self._complaints.say((name or link.host, about), f"refused {who}: {reason}")
+        if link.dialled:
+            # The other side hangs up as well, and who of the two is heard first is chance.
+            self._complaints.note(link.dialled, f"{link.dialled} does not fit: {reason}")
+
+    def _rejected(self, link: Link, reason: str) -> None:
+        """The other end does not want this node."""
+        certificate = _certificate(link)
+        name = link.hello.node if link.hello else link.dialled or (certificate.node if certificate else "")
+        message = f"{name or link.host} refuses this node: {reason}"
+        if name in self._addresses:
+            self._complaints.say((name, reason), message)
+            if self._links.get(name, link) is link:
+                self._complaints.note(name, message)
+        elif self._tls is not None:
+            # Nobody could be asked its name yet, and this node may be the one that has to change.
+            self._complaints.say((link.host, reason), message)
+
+    # --- the life of a link ------------------------------------------------------------------------------------------
+
+    def link_received(self, link: Link, frame: Frame) -> None:
         link.received_at = self._clock.now()
         match frame:
             case Hello():
@@ -245,13 +263,10 @@ class Transport:
         reason = objection(mine, theirs, self._newest_boot.get(theirs.replica_id))
         if link.dialled and link.dialled != theirs.node:
             reason = f"{link.dialled!r} was expected there"
+        if (certificate := _certificate(link)) is not None and certificate.node != theirs.node:
+            reason = f"it calls itself {theirs.node!r}, and its certificate is of node {certificate.node!r}"
         if reason:
-            self._say((theirs.node, reason), f"refused {theirs.node!r} of {link.host}: {reason}")
-            if link.dialled:
-                # The other side hangs up as well, and who of the two is heard first is chance.
-                self._refused_by.add(link.dialled)
-                self.problem = f"{link.dialled} does not fit: {reason}"
-            link.refuse(reason)
+            self._object(link, theirs.node, reason)
             return
         first = link.hello is None
         if first and not self._prefer(link, mine, theirs):
@@ -260,18 +275,18 @@ class Transport:
         link.hello = theirs
         self._newest_boot[theirs.replica_id] = (theirs.boot, theirs.nonce)
         self._heard_address[theirs.node] = theirs.address
-        self._refused_by.discard(theirs.node)
-        if not self._refused_by:
-            self.problem = ""
+        self._complaints.settled(theirs.node)
         if first:
-            self._strangers.pop(link).cancel()
+            self._strangers.leave(link)
             former = self._links.pop(theirs.node, None)
             if former is not None:
                 self._unlinked(theirs.node)
                 former.refuse("")
                 # Its host may be dark, and then nobody answers.
-                asyncio.get_running_loop().call_later(_HANDSHAKE_TIMEOUT_S, former.abort)
+                asyncio.get_running_loop().call_later(_PARTING_TIMEOUT_S, former.abort)
             self._links[theirs.node] = link
+            if certificate is not None:
+                self._tell_serial(certificate)
         self._linked(theirs.node, theirs)
 
     def _prefer(self, link: Link, mine: Hello, theirs: Hello) -> bool:
@@ -283,22 +298,20 @@ class Transport:
 
     def _refused(self, link: Link, reason: str) -> None:
         link.abort()
-        if not reason:
-            return  # only a second connection where one is enough
-        name = link.hello.node if link.hello else link.dialled
-        if not name:
-            return  # whoever it is, this node has no need of it
-        self._refused_by.add(name)
-        self.problem = f"{name} refuses this node: {reason}"
-        self._say((name, reason), self.problem)
+        if reason:  # otherwise it is only a second connection where one is enough
+            self._rejected(link, reason)
 
-    def _closed(self, link: Link) -> None:
-        deadline = self._strangers.pop(link, None)
-        if deadline is not None:
-            deadline.cancel()
+    def link_closed(self, link: Link) -> None:
+        self._strangers.leave(link)
         if link.hello is not None and self._links.get(link.hello.node) is link:
             del self._links[link.hello.node]
             self._unlinked(link.hello.node)
+
+    def _tell_serial(self, certificate: Certificate) -> None:
+        if self._serials.get(certificate.node) != certificate.serial:
+            self._serials[certificate.node] = certificate.serial
+            until = moment(certificate.expires)
+            _log.info("%s shows certificate %s, valid until %s", certificate.node, certificate.serial, until)
 
     # --- dialling ----------------------------------------------------------------------------------------------------
 
@@ -317,7 +330,7 @@ class Transport:
                 if name in self._links:
                     break
             pause = min(max(2 * pause, _BACKOFF_LEAST_S), _BACKOFF_MOST_S)
-            if name in self._refused_by:
+            if name in self._complaints:
                 pause = _REFUSED_BACKOFF_S
 
     def _candidates(self, name: str) -> list[str]:
@@ -330,6 +343,11 @@ class Transport:
         try:
             host, port = split_address(address)
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                if not (self._tls or self._insecure or await _is_local(address)):
+                    reason = f"{name} is at {address}, not on loopback: set tls_cert, tls_key and tls_ca"
+                    self._complaints.note(name, reason)
+                    self._complaints.say((name, reason), reason)
+                    return
                 _, link = await loop.create_connection(lambda: Link(self, dialled=name), host, port)
         except (OSError, TimeoutError, ValueError, OverflowError):
             return  # nobody is there, or what a peer said of itself is not an address
@@ -340,8 +358,15 @@ class Transport:
         while True:
             await self._clock.sleep(_PING_S)
             now = self._clock.now()
+            if self._tls is not None:
+                self._tls.look()
             for link in list(self._links.values()):
-                if now - link.received_at > _IDLE_TIMEOUT_S:
+                if self._tls is not None and self._tls.is_over(link.lasts_until):
+                    _log.warning(
+                        "closed the connection with %s: a certificate that it was made with has expired", link.address
+                    )
+                    link.abort()
+                elif now - link.received_at > _IDLE_TIMEOUT_S:
                     _log.warning(
                         "closed the connection with %s: nothing heard for %.1f s", link.address, _IDLE_TIMEOUT_S
                     )
@@ -349,12 +374,17 @@ class Transport:
                 elif now - link.sent_at >= _PING_S:
                     link.send(Ping())
 
-    def _say(self, what: tuple[str, str], message: str) -> None:
-        """Log *message* once, and again if *what* it is about is still so a minute later."""
-        now = self._clock.now()
-        if now - self._said.get(what, -_SAY_AGAIN_S) < _SAY_AGAIN_S:
-            return
-        if len(self._said) >= _SAID_MAX:  # strangers can make up names without end
-            self._said.clear()
-        self._said[what] = now
-        _log.warning(message)
+
+def _certificate(link: Link) -> Certificate | None:
+    return link.channel.certificate if link.channel is not None else None
+
+
+async def _is_local(address: str) -> bool:
+    """Whether *address* stays inside this machine, whatever its host name stands for. Raises OSError."""
+    host, port = split_address(address)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return all(is_loopback(f"{where[0]}:{port}") for *_, where in found)
+    return is_loopback(address)

@@ -4,23 +4,19 @@
 
 from __future__ import annotations
 
-import logging
-import random
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from itertools import combinations
 
 import msgspec
 import pytest
 
-from pydrm.clock import SystemClock
-from pydrm.engine import raft, transport
-from pydrm.engine.codec import Append, Forward, Frame, Ping, Refusal, Vote, encode_frame
-from pydrm.engine.transport import Transport
+from pydrm.engine import complaints, link, lobby, raft, transport
+from pydrm.engine.codec import Append, Forward, Ping, Refusal, Vote, encode_frame
 from pydrm.errors import ConfigurationError
 from pydrm.testing.ports import Ports
 from tests.engine.loops import on_a_loop, until
+from tests.engine.peers import Peer, running, warnings
 from tests.engine.strangers import Addresses, Stranger, hello
 
 
@@ -28,64 +24,6 @@ from tests.engine.strangers import Addresses, Stranger, hello
 def addresses() -> Iterator[Addresses]:
     with Ports() as ports:
         yield Addresses(ports)
-
-
-class Peer:
-    """
-    A node that is nothing but its transport.
-
-    Attributes:
-        events: "+b" for each `linked` and "-b" for each `unlinked`.
-        frames: What arrived, in order.
-    """
-
-    def __init__(self, name: str, addresses: Addresses, dials: str, **fields: object) -> None:
-        self.hello = hello(name, address=addresses[name], **fields)
-        self.events: list[str] = []
-        self.frames: list[tuple[str, Frame]] = []
-        self.transport = Transport(
-            addresses[name],
-            {other: addresses[other] for other in dials if other != name},
-            hello=lambda: self.hello,
-            linked=lambda peer, theirs: self.events.append(f"+{peer}"),
-            unlinked=lambda peer: self.events.append(f"-{peer}"),
-            receive=self._receive,
-            clock=SystemClock(),
-            random=random.Random(0),
-        )
-
-    @property
-    def links(self) -> list[str]:
-        return sorted(self.transport.heard())
-
-    @property
-    def strangers(self) -> int:
-        return len(self.transport._strangers)
-
-    def connection_with(self, peer: str) -> frozenset[object]:
-        """Both ends of the TCP connection that the link is, so that two nodes can be asked whether it is the same."""
-        stream = self.transport._links[peer]._stream
-        return frozenset({stream.get_extra_info("sockname"), stream.get_extra_info("peername")})
-
-    def _receive(self, peer: str, frame: Frame) -> None:
-        if frame == Vote(666):
-            raise ValueError("a bad frame")
-        self.frames.append((peer, frame))
-
-
-@asynccontextmanager
-async def running(*peers: Peer) -> AsyncIterator[None]:
-    try:
-        for peer in peers:
-            await peer.transport.start()
-        yield
-    finally:
-        for peer in peers:
-            await peer.transport.stop()
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 # --- one link for each pair ------------------------------------------------------------------------------------------
@@ -374,7 +312,7 @@ async def test_a_stranger_that_is_refused_is_no_problem_of_this_node(addresses: 
 @on_a_loop
 async def test_names_without_end_do_not_fill_the_memory(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """What was said is kept to say it once; not of every name that a stranger makes up."""
-    monkeypatch.setattr(transport, "_SAID_MAX", 5)
+    monkeypatch.setattr(complaints, "_SAID_MAX", 5)
     a = Peer("a", addresses, "")
     async with running(a):
         for number in range(12):
@@ -382,7 +320,7 @@ async def test_names_without_end_do_not_fill_the_memory(addresses: Addresses, mo
                 stranger.send(hello(f"z{number}"))
                 await stranger.rest()
 
-        assert len(a.transport._said) <= 5
+        assert len(a.transport._complaints._said) <= 5
 
 
 # --- what strangers cost ---------------------------------------------------------------------------------------------
@@ -426,7 +364,7 @@ async def test_a_frame_before_the_hello_closes_the_connection(addresses: Address
 @on_a_loop
 async def test_a_stranger_that_stays_silent_is_closed(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """A ping is no Hello."""
-    monkeypatch.setattr(transport, "_HANDSHAKE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(lobby, "_HANDSHAKE_TIMEOUT_S", 0.1)
     a = Peer("a", addresses, "")
     async with running(a), Stranger.dial(addresses["a"]) as stranger:
         stranger.send(Ping())
@@ -435,22 +373,24 @@ async def test_a_stranger_that_stays_silent_is_closed(addresses: Addresses, monk
 
 
 @on_a_loop
-async def test_only_so_many_strangers_are_let_in_and_dialling_goes_on(
+async def test_only_so_many_strangers_are_let_in_and_a_newcomer_takes_the_place_of_the_oldest(
     addresses: Addresses, monkeypatch: pytest.MonkeyPatch
 ):
-    """Whoever fills the room keeps other strangers out, not the peers that this node dials."""
-    monkeypatch.setattr(transport, "_STRANGERS_MAX", 2)
+    """So those who fill the room and do nothing keep nobody out; least of all the peers that this node dials."""
+    monkeypatch.setattr(lobby, "_STRANGERS_MAX", 2)
     a = Peer("a", addresses, "ab")
     async with running(a), Stranger.dial(addresses["a"]) as one, Stranger.dial(addresses["a"]) as two:
         heard = [await one.receive(), await two.receive()]
         async with Stranger.dial(addresses["a"]) as three:
-            rest = await three.rest()
-        async with running(Peer("b", addresses, "")):
-            await until(lambda: a.links == ["b"])
+            heard.append(await three.receive())
 
-            assert heard == [a.hello, a.hello]
-            assert rest == []
+            assert await one.rest() == []
+            assert heard == [a.hello, a.hello, a.hello]
             assert a.strangers == 2
+            async with running(Peer("b", addresses, "")):
+                await until(lambda: a.links == ["b"])
+
+                assert a.strangers == 2
 
 
 @on_a_loop
@@ -496,7 +436,7 @@ async def test_a_frame_that_the_node_cannot_use_closes_the_link(addresses: Addre
 @on_a_loop
 async def test_a_peer_that_does_not_read_is_closed(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """Its queue is bounded, and nothing is dropped from it: the link is closed, and it sees that."""
-    monkeypatch.setattr(transport, "_QUEUE_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(link, "_QUEUE_BYTES_MAX", 1_000_000)
     a = Peer("a", addresses, "")
     async with running(a), Stranger.dial(addresses["a"]) as b:
         b.send(hello("b"))
@@ -587,4 +527,4 @@ def test_whatever_the_consensus_sends_fits_into_a_frame():
     """PySyncObj closes a message with the entry that makes it too long."""
     most = raft._MESSAGE_BYTES_MAX + raft.ENTRY_BYTES_MAX
 
-    assert len(encode_frame(Append(1, 1, 1, 1, ((bytes(most), 2, 1),)))) < transport._FRAME_BYTES_MAX
+    assert len(encode_frame(Append(1, 1, 1, 1, ((bytes(most), 2, 1),)))) < link._FRAME_BYTES_MAX
