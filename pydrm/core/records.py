@@ -217,7 +217,9 @@ class Settings(msgspec.Struct, frozen=True, gc=False, array_like=True):
     @property
     def voters(self):
         from types import SimpleNamespace as N
+
         return [N(name=n, replica_id=r, address="") for n, r in self.members]
+
     voters_revision = 1
 
     def parts(self) -> tuple[object, ...]:

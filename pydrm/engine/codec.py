@@ -58,6 +58,7 @@ __all__ = [
     "decode_frame",
     "decode_json",
     "definition_of",
+    "encode_command",
     "encode_entry",
     "encode_frame",
     "encode_json",
@@ -65,6 +66,7 @@ __all__ = [
     "is_participants",
     "is_renewal",
     "is_voters_change",
+    "request_of",
     "resource_of",
     "split_entry",
 ]
@@ -120,6 +122,16 @@ _command_decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
 def encode_request(request: Request) -> bytes:
     """One request, to be put into an entry by `encode_entry`."""
     return _encoder.encode((_NUMBERS[type(request.command)], request.id, request.command))
+
+
+def encode_command(command: Command) -> bytes:
+    """What `request_of` takes: its number, below 128, and the command."""
+    return _NUMBERS[type(command)].to_bytes() + _encoder.encode(command)
+
+
+def request_of(command: bytes, id: RequestId) -> bytes:
+    """What `encode_request` makes, of what `encode_command` made: a long command is not encoded twice."""
+    return _encoder.encode((command[0], id, msgspec.Raw(memoryview(command)[1:])))
 
 
 def encode_entry(requests: Iterable[bytes]) -> bytes:

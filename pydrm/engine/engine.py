@@ -12,9 +12,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pydrm.core.commands import Answer, Command, Request
+from pydrm.core.commands import Answer, Command
 from pydrm.core.state import State
-from pydrm.engine.codec import encode_request
+from pydrm.engine.codec import encode_command
 from pydrm.engine.config import EngineConfig, EngineStatus
 from pydrm.engine.host import Aside, Host
 from pydrm.engine.mailbox import Mailbox
@@ -93,14 +93,14 @@ class Engine:
             Unavailable: It could not be done in time; it may still take effect.
             ClusterRefused: It is larger than `REQUEST_BYTES_MAX` (reason "too-large").
         """
-        size = len(encode_request(Request(command)))
-        if size > REQUEST_BYTES_MAX:
-            message = f"one request may have {REQUEST_BYTES_MAX} bytes, this one has {size}; split it"
+        encoded = encode_command(command)
+        if len(encoded) > REQUEST_BYTES_MAX:
+            message = f"one request may have {REQUEST_BYTES_MAX} bytes, this one has {len(encoded)}; split it"
             raise ClusterRefused(message, reason="too-large")
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Answer] = loop.create_future()
         resolve = _Resolve(Mailbox(loop), answered)
-        self._post(self._propose, command, self._host.clock.now() + timeout, resolve)
+        self._post(self._propose, encoded, self._host.clock.now() + timeout, resolve)
         try:
             # The engine answers in time; unless it fails in the very moment in which it is asked.
             async with asyncio.timeout(timeout + _ANSWER_LATE_S):
@@ -164,7 +164,7 @@ class Engine:
             await replica.stop()
             replica.proposals.abandon(self._failure or Unavailable("this node was stopped; the outcome is unknown"))
 
-    def _propose(self, command: Command, deadline: float, resolve: Resolve) -> None:
+    def _propose(self, command: bytes, deadline: float, resolve: Resolve) -> None:
         assert self._replica is not None
         self._replica.proposals.add(command, deadline, resolve)
         self._replica.wake()

@@ -13,9 +13,9 @@ from itertools import count
 
 import attrs
 
-from pydrm.core.commands import Answer, Command, Request, RequestId
+from pydrm.core.commands import Answer, RequestId
 from pydrm.core.records import Incarnation
-from pydrm.engine.codec import encode_request
+from pydrm.engine.codec import request_of
 from pydrm.errors import Unavailable
 
 __all__ = ["Proposals", "Resolve"]
@@ -28,7 +28,7 @@ _LOOK_S = 0.05
 
 @attrs.define
 class _Proposal:
-    command: Command
+    command: bytes
     deadline: float
     resolve: Resolve
     retry_at: float = 0.0
@@ -44,8 +44,12 @@ class Proposals:
         self._sent: dict[int, _Proposal] = {}
         self._looked_at = self._gave_up_at = 0.0
 
-    def add(self, command: Command, deadline: float, resolve: Resolve) -> None:
-        """*resolve* is called once, with the answer, or with Unavailable after *deadline* on the engine's clock."""
+    def add(self, command: bytes, deadline: float, resolve: Resolve) -> None:
+        """
+        *command* is what `encode_command` made.
+
+        *resolve* is called once, with the answer, or with Unavailable after *deadline* on the engine's clock.
+        """
         self._unsent.append(_Proposal(command, deadline, resolve))
 
     def joined(self, client: Incarnation) -> None:
@@ -88,7 +92,7 @@ class Proposals:
         for proposal in self._unsent:
             sequence = next(self._sequences)
             floor = sequence if floor is None else floor
-            proposal.encoded = encode_request(Request(proposal.command, RequestId(*client, sequence, floor)))
+            proposal.encoded = request_of(proposal.command, RequestId(*client, sequence, floor))
             proposal.retry_at = now + RETRY_S
             self._sent[sequence] = proposal
             numbered.append(proposal.encoded)

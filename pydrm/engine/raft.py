@@ -5,12 +5,12 @@ It elects, replicates and commits; nothing else of PySyncObj is used. It ticks w
 into an outbox, receives through the guards, keeps its log in our journal and applies bytes through one
 replicated entry point.
 
-    Voters.     Who votes is said by whoever applies the log: a change counts when it is applied, as in etcd's Raft. That
-                is safe because no two configurations that are in use at once are more than one voter apart: a
+    Voters.     Who votes is said by whoever applies the log: a change counts when it is applied, as in etcd's Raft.
+                That is safe because no two configurations that are in use at once are more than one voter apart: a
                 leader appends no change before it has applied the one before and an entry of its own term, and
                 nobody stands while it has something committed to apply. What was appended after a change
-                proves that the change before that was committed, so a log that is read again is applied up to there
-                first (defect S8; Ongaro, "Consensus: Bridging Theory and Practice", 2014, section 4.1).
+                proves that the change before that was committed, so a log that is read again is applied up to
+                there first (defect S8; Ongaro, "Consensus: Bridging Theory and Practice", 2014, section 4.1).
     Lagging.    A peer that needs an entry from before the log is not connected, as far as the core knows, until
                 it has a snapshot: see `lagging` and `caught_up`.
 """

@@ -143,7 +143,7 @@ class Member:
         """Of all that is applied; *tail* entries before it stay in memory."""
         index = self.running.applied
         first = self.journal.base[0]
-        if self.snapshots and self.snapshots[-1].index == index or index == first:
+        if (self.snapshots and self.snapshots[-1].index == index) or index == first:
             return
         snapshot = Snapshot(index, self.journal[index - first][2], list(self.applied))
         self.snapshots = [*self.snapshots[-1:], snapshot]

@@ -49,10 +49,12 @@ from pydrm.engine.codec import (
     decode_frame,
     decode_json,
     definition_of,
+    encode_command,
     encode_entry,
     encode_frame,
     encode_json,
     encode_request,
+    request_of,
     resource_of,
     split_entry,
 )
@@ -130,6 +132,14 @@ def test_a_command_comes_out_as_it_went_in(command: Command):
     requests = [Request(command), Request(command, RequestId("a", 4, 2**40, 17))]
 
     assert decode_entry(encode_entry(map(encode_request, requests))) == requests
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=name_of)
+def test_a_request_made_of_an_encoded_command_is_the_same(command: Command):
+    """Byte for byte: nobody can tell in which of the two ways it was made."""
+    id = RequestId("a", 4, 2**40, 17)
+
+    assert request_of(encode_command(command), id) == encode_request(Request(command, id))
 
 
 def test_each_command_has_the_number_that_it_always_had():

@@ -111,7 +111,9 @@ def test_who_votes_is_what_the_newer_of_both_knows():
 
     assert objection(formed("a"), new_b, None) == ""
     assert objection(new_b, formed("a"), None) == ""
-    assert "replica replica-b, known is new" in objection(formed("a", members=replaced, members_revision=3), old_b, None)
+    assert "replica replica-b, known is new" in objection(
+        formed("a", members=replaced, members_revision=3), old_b, None
+    )
 
 
 def test_whoever_forgot_does_not_want_those_who_know():

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from pydrm.core.commands import Answer, Done, Drain, Reason, Refused, Request, RequestId
-from pydrm.engine.codec import decode_entry, encode_entry
+from pydrm.engine.codec import decode_entry, encode_command, encode_entry
 from pydrm.engine.proposals import RETRY_S, Proposals
 from pydrm.errors import DiskFailed, Unavailable
 
@@ -24,7 +24,7 @@ class Callers:
 
     def propose(self, name: str, *, deadline: float = START + 100) -> None:
         """Propose a command that can be told from the others."""
-        self.proposals.add(Drain(name, 0), deadline, lambda result: self.told.append((name, result)))
+        self.proposals.add(encode_command(Drain(name, 0)), deadline, lambda result: self.told.append((name, result)))
 
     def due(self, now: float = START) -> list[Request]:
         return decode_entry(encode_entry(self.proposals.due(now)))

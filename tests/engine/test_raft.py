@@ -7,8 +7,8 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-import pysyncobj.syncobj
 import attrs
+import pysyncobj.syncobj
 import pytest
 
 from pydrm.engine import guards, raft, syncobj
