@@ -142,11 +142,10 @@ def encoded(heading: Heading, picture: Picture) -> Iterator[bytes]:
     """The content of a file, in pieces that are each made in a few milliseconds."""
     yield _HEADER.pack(_MAGIC, _VERSION) + _block(0, _encoder.encode(heading))
     number = 0
-    for section in list(picture.sections):
+    for section in Section:
         for items in picture.chunks(section):
             number += 1
             yield _block(number, _encoder.encode((section.value, items)))
-        del picture.sections[section]  # what the state has replaced since is freed with it
 
 
 def _block(number: int, body: bytes) -> bytes:

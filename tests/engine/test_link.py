@@ -18,7 +18,7 @@ from pydrm.engine.link import Link
 from pydrm.engine.tls import Tls
 from tests.certificates import CLUSTER, Certificates
 
-HELLO = Hello(1, "orders", "b", "replica-b", "", 3, "nonce", "b:7000", ("a", "b"))
+HELLO = Hello(1, "orders", "b", "voter", "replica-b", "", 3, "nonce", "b:7000", ("a", "b"))
 FRAMES: list[Frame] = [
     HELLO,
     Ping(),
