@@ -38,6 +38,11 @@ class MemoryDisk:
             raise FileNotFoundError(str(file))
         return self.files[file][offset : offset + size]
 
+    def size(self, file: Path) -> int:
+        if file not in self.files:
+            raise FileNotFoundError(str(file))
+        return len(self.files[file])
+
     def names(self, directory: Path) -> list[str]:
         return sorted(file.name for file in self.files if file.parent == directory)
 

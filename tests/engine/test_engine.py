@@ -60,6 +60,7 @@ class Member:
         self.thread = 0
         self.applied_at: list[float] = []
         self.bug: Exception | None = None
+        self.restored_count = 0
         self.stopped_while_locked: bool | None = None
         self._nonce = ""
         self._asked_at = float("-inf")
@@ -76,6 +77,9 @@ class Member:
         if isinstance(command, Join) and command.nonce == self._nonce and isinstance(outcome.answer, Done):
             self._port.speak_as((self.name, outcome.answer.number))
             self._asked_at = float("inf")
+
+    def restored(self, now: float) -> None:
+        self.restored_count += 1
 
     def tick(self, now: float, footing: Footing) -> None:
         if self.bug is not None:
@@ -159,8 +163,8 @@ class Node:
     def records(self) -> set[str]:
         return set(self.engine.state.records)
 
-    async def add(self, *ids: str, timeout: float = PATIENCE_S) -> Answer:
-        return await self.engine.propose(add(*ids), timeout=timeout)
+    async def add(self, *ids: str, size: int = 10, timeout: float = PATIENCE_S) -> Answer:
+        return await self.engine.propose(add(*ids, size=size), timeout=timeout)
 
 
 class Scene:
@@ -532,3 +536,110 @@ async def test_a_bad_request_of_a_peer_closes_the_link_and_is_not_logged(
     assert commands.count(b"\x01") == sum(len(command) == 1 for command in commands)
     assert bad == b"\x01" or bad not in commands
     assert failures == []
+
+
+# --- snapshots -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _short_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots come every few requests."""
+    for name, size in (("segment_bytes", 8192), ("log_bytes", 8192), ("tail_bytes", 1024)):
+        monkeypatch.setattr(LocalDisk, name, size)
+
+
+def snapshots(directory: Path) -> list[Path]:
+    return sorted(directory.glob("snapshot-*"))
+
+
+@on_a_loop
+@pytest.mark.usefixtures("_short_logs")
+async def test_the_log_is_cut_and_a_restart_reads_the_snapshot(addresses: Addresses, tmp_path: Path):
+    """What is older goes from the disk, and nothing is lost."""
+    async with scene(addresses, tmp_path, "a") as it:
+        (a,) = await it.start("a")
+        for number in range(60):
+            await a.add(f"r{number}", size=1000)
+        await until(lambda: len(snapshots(tmp_path / "a")) == 2)
+        await until(lambda: not (tmp_path / "a" / "journal-00000000000000000001").exists())
+        await it.stop("a")
+        (a,) = await it.start("a")
+        assert a.member.restored_count == 1
+        await until(lambda: len(a.records) == 60)
+
+        assert await a.add("r0", size=1000) == Done(unchanged=1)
+
+
+@on_a_loop
+@pytest.mark.usefixtures("_short_logs")
+async def test_a_damaged_snapshot_is_passed_over(addresses: Addresses, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """The older one and the log since tell the same."""
+    async with scene(addresses, tmp_path, "a") as it:
+        (a,) = await it.start("a")
+        for number in range(60):
+            await a.add(f"r{number}", size=1000)
+        await until(lambda: len(snapshots(tmp_path / "a")) == 2)
+        await it.stop("a")
+        newest = snapshots(tmp_path / "a")[-1]
+        newest.write_bytes(newest.read_bytes()[:-1])
+        (a,) = await it.start("a")
+        await until(lambda: len(a.records) == 60)
+
+        assert f"{newest} is damaged at offset" in caplog.text
+
+
+@on_a_loop
+@pytest.mark.usefixtures("_short_logs")
+async def test_without_any_good_snapshot_it_does_not_start(addresses: Addresses, tmp_path: Path):
+    """It would be a voter that has forgotten what it acknowledged."""
+    async with scene(addresses, tmp_path, "a") as it:
+        (a,) = await it.start("a")
+        for number in range(60):
+            await a.add(f"r{number}", size=1000)
+        await until(lambda: not (tmp_path / "a" / "journal-00000000000000000001").exists())
+        await it.stop("a")
+        for file in snapshots(tmp_path / "a"):
+            file.unlink()
+
+        with pytest.raises(ConfigurationError, match=r"the snapshot that it goes on from, of entry \d+, is missing"):
+            await it.start("a")
+
+
+@on_a_loop
+@pytest.mark.usefixtures("_short_logs")
+async def test_who_was_away_for_long_is_given_a_snapshot_and_goes_on(addresses: Addresses, tmp_path: Path):
+    """It has to restore the state while it runs, and then follows the log; after a restart it still has all."""
+    async with scene(addresses, tmp_path, "abc") as it:
+        nodes = await it.start("a", "b", "c")
+        await nodes[0].add("first")
+        await it.agree("a", "b", "c")
+        await it.stop("c")
+        for number in range(60):
+            await nodes[0].add(f"r{number}", size=1000)
+        (c,) = await it.start("c")
+        await until(lambda: len(c.records) == 61)
+        assert c.member.restored_count >= 1
+
+        assert await c.add("of c") == Done(created=1)
+        await it.agree("a", "b", "c")
+        await it.stop("c")
+        (c,) = await it.start("c")
+        await it.agree("a", "b", "c")
+
+
+@on_a_loop
+@pytest.mark.usefixtures("_short_logs")
+async def test_a_list_of_peers_that_differs_makes_no_second_majority(addresses: Addresses, tmp_path: Path):
+    """Who votes is in the state; a node that is told that it is alone waits for the others all the same."""
+    async with scene(addresses, tmp_path, "abc") as it:
+        nodes = await it.start("a", "b", "c")
+        await nodes[0].add("first")
+        await it.stop("a", "b", "c")
+        alone = Node("a", addresses, "a", tmp_path / "a")
+        it.nodes["a"] = alone
+        await alone.engine.start()
+
+        with pytest.raises(Unavailable):
+            await alone.add("second", timeout=2.0)
+        assert alone.status.leader is None
+        assert alone.status.voters == ("a", "b", "c")
