@@ -45,12 +45,14 @@ class Config:
         bind: host:port where peers are listened for.
         advertise: host:port where peers reach this node.
         admin: host:port of the admin API, or None for none.
-        data_dir: Relative to the working directory; None keeps a cluster of one in memory.
+        role: "voter", or "worker" for a node that follows the voters without a vote, and holds resources like them.
+        data_dir: Relative to the working directory; None keeps a cluster of one, or a worker, in memory.
         tls_cert, tls_key, tls_ca: Files, relative to the working directory; all three or none.
         insecure: Whether it may do without TLS beyond loopback.
         lease_ttl, drain_timeout, stall_timeout: Seconds.
         on_unfenced: What to do about a handle that outlives the lease: "exit" the process, or trust the "token".
-        peers: Every voter's address by name, this node's `advertise` among them; empty for a cluster of one.
+        peers: Every voter's address by name, this node's `advertise` among them if it is one; empty for a cluster of
+            one.
         resources: Added if absent once the node has joined.
     """
 
@@ -58,6 +60,7 @@ class Config:
     node: str
     bind: str
     advertise: str
+    role: Literal["voter", "worker"] = "voter"
     admin: str | None = None
     data_dir: Path | None = None
     tls_cert: Path | None = None
@@ -155,30 +158,36 @@ def _refuse_unknown(given: Iterable[str], known: Iterable[str], prefix: str) -> 
 def _checked(said: Mapping[str, Any]) -> Config:
     cluster = _name(said, "cluster")
     node = _name(said, "node")
+    role = cast(Literal["voter", "worker"], _one_of(said, "role", "voter", "worker"))
     listed = _peers(said.get("peers", {}))
     alone = not listed.keys() - {node}
-    bind = _bind(said, alone)
-    advertise = _advertise(said, bind, listed.get(node), alone)
-    peers = listed | {node: advertise} if listed else {}
+    if role == "worker":
+        _check_worker(node, listed)
+    # Nobody connects to a worker, or to a cluster of one, so any free port will do.
+    unvisited = alone or role == "worker"
+    bind = _bind(said, unvisited)
+    advertise = _advertise(said, bind, listed.get(node), unvisited)
+    peers = listed | {node: advertise} if listed and role == "voter" else listed
     _refuse_shared_addresses(peers)
     admin = checked_address(said["admin"], "admin", port_0=True, wildcard=True) if "admin" in said else None
     if admin == bind:
         raise ConfigurationError("must differ from bind", field="admin")
     data_dir = _path(said, "data_dir")
-    if data_dir is None and not alone:
+    if data_dir is None and not alone and role == "voter":
         raise ConfigurationError("is required with peers: a voter must remember how it voted", field="data_dir")
     return Config(
         cluster=cluster,
         node=node,
         bind=bind,
         advertise=advertise,
+        role=role,
         admin=admin,
         data_dir=data_dir,
         **_security(said),
         lease_ttl=_seconds(said, "lease_ttl", 2.0, LEASE_TTL_RANGE),
         drain_timeout=_seconds(said, "drain_timeout", 20.0, DRAIN_TIMEOUT_RANGE),
         stall_timeout=_seconds(said, "stall_timeout", 5.0, STALL_TIMEOUT_RANGE),
-        on_unfenced=_on_unfenced(said),
+        on_unfenced=cast(Literal["exit", "token"], _one_of(said, "on_unfenced", "exit", "token")),
         peers=MappingProxyType(peers),
         resources=_resources(said.get("resources", ())),
     )
@@ -205,19 +214,18 @@ def _peers(value: object) -> dict[str, str]:
     }
 
 
-def _bind(said: Mapping[str, Any], alone: bool) -> str:
-    # Nobody connects to a cluster of one, so any free port will do for it.
-    if "bind" not in said and alone:
+def _bind(said: Mapping[str, Any], unvisited: bool) -> str:
+    if "bind" not in said and unvisited:
         return "127.0.0.1:0"
     if "bind" not in said:
         raise ConfigurationError("is required with peers", field="bind")
-    return checked_address(said["bind"], "bind", port_0=alone, wildcard=True)
+    return checked_address(said["bind"], "bind", port_0=unvisited, wildcard=True)
 
 
-def _advertise(said: Mapping[str, Any], bind: str, listed: str | None, alone: bool) -> str:
+def _advertise(said: Mapping[str, Any], bind: str, listed: str | None, unvisited: bool) -> str:
     if "advertise" in said:
         return checked_address(said["advertise"], "advertise")
-    if alone or not is_wildcard(bind):
+    if unvisited or not is_wildcard(bind):
         return bind
     if listed is None:
         raise ConfigurationError(f"is required, since nobody can connect to {bind}", field="advertise")
@@ -275,11 +283,18 @@ def _seconds(said: Mapping[str, Any], field: str, default: float, allowed: tuple
     return seconds
 
 
-def _on_unfenced(said: Mapping[str, Any]) -> Literal["exit", "token"]:
-    value = said.get("on_unfenced", "exit")
-    if value not in ("exit", "token"):
-        raise ConfigurationError(f"must be 'exit' or 'token', not {value!r}", field="on_unfenced")
-    return cast(Literal["exit", "token"], value)
+def _one_of(said: Mapping[str, Any], field: str, default: str, other: str) -> str:
+    value = said.get(field, default)
+    if value not in (default, other):
+        raise ConfigurationError(f"must be {default!r} or {other!r}, not {value!r}", field=field)
+    return str(value)
+
+
+def _check_worker(node: str, listed: Mapping[str, str]) -> None:
+    if node in listed:
+        raise ConfigurationError("is a worker, which is not listed among the voters in peers", field="node")
+    if not listed:
+        raise ConfigurationError("is required: a worker follows the voters that it lists", field="peers")
 
 
 def _resources(value: object) -> tuple[Resource, ...]:

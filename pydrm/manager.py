@@ -46,6 +46,8 @@ class ResourceManager:
         peers: Each voter's host:port by name, with or without this node; none makes a cluster of one.
         data_dir: Where this node keeps what it has promised; required with peers. Never share or copy it.
         advertise: Where peers reach this node, if that is not *bind*.
+        role: "voter", or "worker" for a node that follows the voters listed in *peers* without a vote, and holds
+            resources like them.
         tls_cert, tls_key, tls_ca: PEM files, as `pydrm certs` makes them; required beyond loopback.
         insecure: Do without TLS beyond loopback, in a network that nobody else can reach.
         lease_ttl: Seconds; equal on all nodes. A killed node's resources are held again that much later.
@@ -70,6 +72,7 @@ class ResourceManager:
         peers: Mapping[str, str] | None = None,
         data_dir: Any = None,
         advertise: str | None = None,
+        role: Literal["voter", "worker"] | None = None,
         tls_cert: Any = None,
         tls_key: Any = None,
         tls_ca: Any = None,
@@ -89,6 +92,7 @@ class ResourceManager:
             peers=peers,
             data_dir=data_dir,
             advertise=advertise,
+            role=role,
             tls_cert=tls_cert,
             tls_key=tls_key,
             tls_ca=tls_ca,

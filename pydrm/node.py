@@ -88,6 +88,7 @@ class Node:
                 voters=config.peers,
                 data_dir=config.data_dir,
                 nonce=host.new_id(),
+                role=config.role,
                 security=_security(config),
             ),
             self.warden,

@@ -271,3 +271,25 @@ def test_insecure_is_a_switch_that_contradicts_tls() -> None:
     assert "contradicts" in refused(field="insecure", **voter(insecure=True, **files))
     for value in ("yes", 1, ""):
         refused(field="insecure", **voter(insecure=value))
+
+
+def test_a_worker_lists_the_voters_and_needs_neither_an_address_nor_a_directory():
+    """Nobody connects to it, and it has no vote to remember."""
+    config = Config.load(cluster="orders", node="w", role="worker", peers=PEERS)
+
+    assert config.role == "worker"
+    assert config.peers == PEERS
+    assert config.bind == "127.0.0.1:0"
+    assert config.data_dir is None
+
+
+def test_a_worker_that_lists_itself_is_refused():
+    assert "not listed among the voters" in refused(field="node", **voter(role="worker"))
+
+
+def test_a_worker_without_voters_is_refused():
+    assert "a worker follows the voters" in refused(field="peers", cluster="orders", node="w", role="worker")
+
+
+def test_another_role_is_refused():
+    assert "must be 'voter' or 'worker'" in refused(field="role", **voter(role="observer"))

@@ -30,8 +30,6 @@ def decide_join(state: State, command: Join) -> Decision:
     settings = state.settings
     if settings is None:
         return refused(Reason.NOT_FORMED)
-    if command.node not in dict(settings.members):
-        return refused(Reason.NOT_FOUND, f"{command.node} is not a member of {settings.cluster_id}")
     if command.lease_ttl_ms != settings.lease_ttl_ms:
         return refused(
             Reason.SETTINGS_DIFFER,

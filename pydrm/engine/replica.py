@@ -148,7 +148,7 @@ class Replica:
             arrived=self._install,
             now=self._clock.now,
         )
-        if self._others:
+        if self._config.voters:
             await self._transport.start()
         self._try_to_form()
         self.wake()

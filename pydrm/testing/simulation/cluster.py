@@ -70,11 +70,14 @@ class SimulatedCluster:
         seed: int,
         *,
         nodes: int = 3,
+        workers: int = 0,
         lease_ttl: float = 2.0,
         set_up: Callable[[ResourceManager, SimHost], None] | None = None,
     ) -> None:
         """
         Args:
+            nodes: How many voters: a, b, c and so on.
+            workers: How many nodes that only follow them: w1, w2 and so on.
             set_up: Registers handlers on each node's manager, whenever a process of it starts. Without it there is
                 the kind "held", which keeps a connection to the third party.
         """
@@ -88,8 +91,10 @@ class SimulatedCluster:
         self._set_up = set_up or self._set_up_held
         self._digests: dict[int, tuple[int, str]] = {}
         self._violations: list[str] = []
-        names = [chr(ord("a") + number) for number in range(nodes)]
-        self._peers = {name: f"127.0.1.{number + 1}:{_PORT}" for number, name in enumerate(names)}
+        voters = [chr(ord("a") + number) for number in range(nodes)]
+        names = voters + [f"w{number + 1}" for number in range(workers)]
+        self._addresses = {name: f"127.0.1.{number + 1}:{_PORT}" for number, name in enumerate(names)}
+        self._peers = {name: self._addresses[name] for name in voters}
         self.nodes = {name: self._make_node(name) for name in names}
         self.acknowledged: dict[str, Resource | None] = {}
         self.uncertain: set[str] = set()
@@ -109,7 +114,8 @@ class SimulatedCluster:
         node.manager = ResourceManager(
             cluster="simulated",
             node=name,
-            bind=self._peers[name],
+            bind=self._addresses[name],
+            role="voter" if name in self._peers else "worker",
             peers=self._peers,
             data_dir=Path("/data"),
             lease_ttl=self._lease_ttl,
@@ -238,7 +244,7 @@ class SimulatedCluster:
     # --- how ---------------------------------------------------------------------------------------------------------
 
     def _make_node(self, name: str) -> SimulatedNode:
-        address = self._peers[name].partition(":")[0]
+        address = self._addresses[name].partition(":")[0]
         self.network.give_address(name, address)
         host = SimHost(name, self.scheduler, self.network, Random(self.random.random()))
         node = SimulatedNode(name, host)
