@@ -108,15 +108,39 @@ class Engine:
         except TimeoutError:
             raise self._failure or Unavailable("the engine does not answer; the outcome is unknown") from None
 
+    async def add_voter(self, name: str, *, timeout: float) -> Answer:
+        """
+        Give *name*, which follows this cluster and is linked with this node, a vote.
+
+        Raises:
+            ClusterRefused: It is not there (reason "not-found"), or it cannot have a vote ("conflict").
+            Unavailable: As with `propose`; also while it lacks too much of the log.
+        """
+        return await self.propose(await self._ask(lambda replica: replica.addition(name)), timeout=timeout)
+
+    async def remove_voter(self, name: str, *, timeout: float) -> Answer:
+        """
+        Take the vote of *name* away; as a node it goes on, if it runs.
+
+        Raises:
+            ClusterRefused: It has none (reason "not-found").
+            Unavailable: As with `propose`.
+        """
+        return await self.propose(await self._ask(lambda replica: replica.removal(name)), timeout=timeout)
+
     async def read(self, look: Callable[[State], T]) -> T:
         """Run *look* on the engine's thread, between two applies, and return what it returns."""
+        return await self._ask(lambda replica: look(self.state))
+
+    async def _ask(self, ask: Callable[[Replica], T]) -> T:
         loop = asyncio.get_running_loop()
         seen: asyncio.Future[T] = loop.create_future()
         resolve = _Resolve(Mailbox(loop), seen)
 
         def run() -> None:
+            assert self._replica is not None
             try:
-                resolve(look(self.state))
+                resolve(ask(self._replica))
             except Exception as error:  # noqa: BLE001 (a border: the caller's bug is the caller's)
                 resolve(error)
 

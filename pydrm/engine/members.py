@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydrm.core.commands import AddVoter, RemoveVoter
 from pydrm.core.state import State
 from pydrm.engine.codec import Hello
 from pydrm.engine.config import EngineConfig
 from pydrm.engine.data_directory import DataDirectory
 from pydrm.engine.handshake import PROTOCOL, formation
 from pydrm.engine.participant import Membership
+from pydrm.errors import ClusterRefused
 
 __all__ = ["Members"]
 
@@ -78,6 +80,40 @@ class Members:
             return False
         self._directory.form(formed.cluster_id, formed.members)
         return True
+
+    def addition(self, name: str, heard: Mapping[str, Hello]) -> AddVoter:
+        """
+        What gives *name*, which follows this cluster and is linked with this node, a vote.
+
+        Raises:
+            ClusterRefused: It is not there (reason "not-found"), or it cannot have a vote ("conflict").
+        """
+        known = self.voters.get(name)
+        hello = heard.get(name)
+        if known is not None and (hello is None or hello.replica_id == known):
+            raise ClusterRefused(f"{name} is a voter already", reason="conflict")
+        if hello is None or hello.cluster_id != self._directory.identity.cluster_id:
+            message = (
+                f"{name} is not linked with {self._config.node}: start it, with the same cluster, an empty data "
+                "directory, and peers that list the voters and itself"
+            )
+            raise ClusterRefused(message, reason="not-found")
+        if hello.role == "worker":
+            raise ClusterRefused(f'{name} is a worker: start it with role = "voter" first', reason="conflict")
+        return AddVoter(name, hello.replica_id, hello.address, self.revision)
+
+    def removal(self, name: str) -> RemoveVoter:
+        """
+        What takes the vote of *name* away.
+
+        Raises:
+            ClusterRefused: It has none (reason "not-found").
+        """
+        known = self.voters.get(name)
+        if known is None:
+            message = f"{name} is no voter; the voters are {', '.join(sorted(self.voters))}"
+            raise ClusterRefused(message, reason="not-found")
+        return RemoveVoter(name, known, self.revision)
 
     def membership(self, heard: Mapping[str, Hello]) -> Membership:
         """For the participant."""

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from pydrm.core.commands import Command, Request
+from pydrm.core.commands import AddVoter, Command, RemoveVoter, Request
 from pydrm.core.machine import apply
 from pydrm.core.records import Incarnation, NodeState
 from pydrm.core.state import State
@@ -183,6 +183,14 @@ class Replica:
             self.state.become(state)
             return heading.index, heading.term
         return None
+
+    def addition(self, name: str) -> AddVoter:
+        """See `Members`."""
+        return self._members.addition(name, self._transport.heard())
+
+    def removal(self, name: str) -> RemoveVoter:
+        """See `Members`."""
+        return self._members.removal(name)
 
     # --- the Port ----------------------------------------------------------------------------------------------------
 
