@@ -54,6 +54,10 @@ class Index:
         if new is not None and _is_moving(new):
             _count(self.moving, new.weight, +1)
 
+    def queues(self) -> list[Queue]:
+        settled = [queue for weights in self.settled.values() for queue in weights.values()]
+        return [self.waiting, *self.claims.values(), *settled]
+
     def ended(self, incarnation: Incarnation) -> None:
         """The incarnation is dead; if it had claims, somebody has to take them over."""
         if incarnation in self.claims:

@@ -71,6 +71,22 @@ class Queue:
         for place in self._ranges:
             yield from self._sorted(place).items()
 
+    def sort(self) -> Iterator[None]:
+        """Sort what does not lie in order, in steps, so that the next reader need not do it all at once."""
+        self._sort_ranges()
+        for place in sorted(self._unsorted):
+            self._sorted(place)
+            yield
+
+    def empty(self) -> Iterator[None]:
+        """Give all of it up, in steps."""
+        while self._ranges:
+            _, numbers = self._ranges.popitem()
+            self._count -= len(numbers)
+            numbers.clear()
+            yield
+        self._unsorted.clear()
+
     def __len__(self) -> int:
         return self._count
 
@@ -90,5 +106,6 @@ class Queue:
     def _sorted(self, place: int) -> dict[int, Assignment]:
         if place in self._unsorted:
             self._unsorted.discard(place)
-            self._ranges[place] = dict(sorted(self._ranges[place].items()))
+            numbers = self._ranges[place]
+            self._ranges[place] = {number: numbers[number] for number in sorted(numbers)}
         return self._ranges[place]

@@ -65,6 +65,12 @@ class Sessions:
         remembered = answers.get(sequence) if answers is not None else None
         return remembered.answer if remembered else None
 
+    def floors(self) -> list[Floor]:
+        return list(self._floors.values())
+
+    def answers(self) -> list[Remembered]:
+        return [remembered for answers in self._answers.values() for remembered in answers.values()]
+
     def remember(self, client: Incarnation, sequence: int, answer: Answer) -> None:
         self._answers.setdefault(client, Table()).put(sequence, Remembered(client, sequence, answer))
 

@@ -7,6 +7,7 @@ the thread that applies the log; others may read single records, which are froze
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import assert_never
 
@@ -84,6 +85,24 @@ class State:
         """Whether this incarnation's lease has not been ended."""
         node = self.nodes.get(incarnation[0])
         return node is not None and node.incarnation == incarnation[1] and node.lives
+
+    def become(self, other: State) -> None:
+        """
+        Exchange everything with *other*, each attribute by one assignment.
+
+        Whoever shares this object reads the other's content from now on. What was here before is in *other*: `empty`
+        it in steps, because a million records that go at once stop the thread.
+        """
+        for name, mine in list(vars(self).items()):
+            setattr(self, name, getattr(other, name))
+            setattr(other, name, mine)
+
+    def empty(self) -> Iterator[None]:
+        """Give up what there may be a million of, in steps of milliseconds. It is good for nothing afterwards."""
+        yield from self.records.empty()
+        yield from self.assignments.empty()
+        for queue in self.index.queues():
+            yield from queue.empty()
 
 
 def evolve(state: State, change: Change) -> None:

@@ -64,22 +64,54 @@ def test_what_is_not_there_is_missed_as_in_a_dict():
         table["r1"]
 
 
-def test_the_order_in_which_all_are_given_follows_from_the_ids():
-    """Not from their hashes, or the same seed would not replay the same life in another process."""
-    table = RecordTable()
-    for id in ("c", "a", "resource-10", "b", "resource-9"):
-        table.put(id, record(id))
-
-    assert list(table) == ["resource-10", "a", "b", "c", "resource-9"]
-
-
 def test_numbered_resources_lie_evenly():
     """No dict is so large that its growth would be felt."""
     table = RecordTable()
-    for id in numbered(6400, prefix="resource-"):
+    for id in numbered(20480, prefix="resource-"):
         table.put(id, record(id))
 
-    assert max(len(shard) for shard in table._shards()) < 2 * 100
+    assert max(map(len, table.share())) < 3 * 10
+
+
+def test_what_was_shared_is_what_was_there_then():
+    """However the table goes on, also where it is shared a second time."""
+    table = RecordTable()
+    for id in numbered(100):
+        table.put(id, record(id))
+
+    first = table.share()
+    table.put("r0001", record("r0001", 2))
+    table.drop("r0002")
+    second = table.share()
+    table.put("r0001", record("r0001", 3))
+    table.put("r0100", record("r0100"))
+
+    assert sorted(row.definition.id for shard in first for row in shard.values()) == numbered(100)
+    assert {row.revision for shard in first for row in shard.values()} == {1}
+    assert sum(map(len, second)) == 99
+    assert {row.revision for shard in second for row in shard.values()} == {1, 2}
+    assert (len(table), table["r0001"].revision) == (100, 3)
+
+
+def test_what_is_loaded_is_there_and_the_digest_is_anothers_business():
+    """Restoring knows it already."""
+    table = RecordTable()
+
+    assert table.load("r1", record("r1"))
+    assert not table.load("r1", record("r1", 2))
+    assert table["r1"] == record("r1")
+    assert table.digest == 0
+
+
+def test_it_is_emptied_in_steps():
+    """A million records that go at once would stop the node."""
+    table = RecordTable()
+    for id in numbered(100):
+        table.put(id, record(id))
+    shards = len(table.share())
+
+    assert len(list(table.empty())) == shards
+    assert (len(table), table.digest) == (0, 0)
 
 
 def test_all_can_be_read_while_another_thread_writes():
