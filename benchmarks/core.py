@@ -23,8 +23,10 @@ import msgspec
 
 from pydrm.core.commands import AddResources, Command, Expire, Form, Handle, Join, Place, Release, Renew, Request
 from pydrm.core.machine import apply
+from pydrm.core.picture import SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
 from pydrm.core.records import Assignment, Definition, Phase
+from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 from pydrm.engine.codec import decode_entry, encode_entry, encode_request
 
@@ -40,6 +42,7 @@ class Bench:
         self.size = size
         self.state = State()
         self._nonce = 0
+        self._added = 0
 
     def build(self) -> None:
         before = rss_bytes()
@@ -63,8 +66,37 @@ class Bench:
         show_rate("renewals", len(times), times)
 
     def add_singly(self) -> None:
-        numbers = range(self.size, self.size + 3000)
-        show_pauses("one resource added", [self.apply(AddResources((definition(number),))) for number in numbers])
+        times = [self.apply(AddResources((definition(number),))) for number in self._new(3000)]
+        show_pauses("one resource added", times)
+
+    def picture(self) -> None:
+        """What a snapshot costs, without file and network."""
+        show_pauses("a picture taken", [took(lambda: take(self.state)) for _ in range(9)])
+        picture = take(self.state)
+        added = [self.apply(AddResources(tuple(map(definition, self._new(BATCH))))) for _ in range(9)]
+        show_pauses("  the first commands that add 500 after it", added)
+        start = time.process_time()
+        encode = msgspec.msgpack.Encoder().encode
+        chunks = [(section, encode(chunk)) for section in Section for chunk in picture.chunks(section)]
+        show("  encoded in chunks of 1000", sum(len(chunk) for _, chunk in chunks) / 1e6, "MB")
+        show_seconds("    which takes", time.process_time() - start)
+        self._restore(picture.head, chunks)
+
+    def _restore(self, head: Head, chunks: list[tuple[Section, bytes]]) -> None:
+        decoders = {section: msgspec.msgpack.Decoder(tuple[type, ...]) for section, type in SECTION_TYPES.items()}
+        restoring = Restoring(head)
+        reading, adding = [], []
+        for section, chunk in chunks:
+            start = time.process_time()
+            items = decoders[section].decode(chunk)
+            reading.append(time.process_time() - start)
+            adding.append(took(lambda section=section, items=items: restoring.add(section, items)))
+        finishing = list(steps(restoring.finish()))
+        show_seconds("a state restored of them", sum(adding) + sum(finishing))
+        show_seconds("  decoding them, on top", sum(reading))
+        show_pauses("  one chunk added", adding)
+        show_pauses("  one step of finishing", finishing)
+        show_pauses("  one step of giving up the former state", list(steps(restoring.state.empty())))
 
     def expire(self) -> None:
         """A third of all changes hands."""
@@ -86,6 +118,10 @@ class Bench:
         """Seconds that *command* took, once it was decoded."""
         [request] = decode_entry(encode_entry([encode_request(Request(command))]))
         return took(lambda: apply(self.state, request))
+
+    def _new(self, count: int) -> range:
+        self._added += count
+        return range(self.size + self._added - count, self.size + self._added)
 
     def _join(self, name: str) -> None:
         old = self.state.nodes.get(name)
@@ -122,6 +158,16 @@ def took(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def steps(iterator: Iterator[None]) -> Iterator[float]:
+    """Seconds that each step of *iterator* took."""
+    while True:
+        start = time.process_time()
+        done = next(iterator, iterator) is iterator
+        yield time.process_time() - start
+        if done:
+            return
+
+
 def rss_bytes() -> int:
     """What this process has in memory; Linux only."""
     with open("/proc/self/statm") as statm:
@@ -130,6 +176,10 @@ def rss_bytes() -> int:
 
 def show_rate(what: str, count: int, seconds: Iterable[float]) -> None:
     show(what, count / sum(seconds), "/s")
+
+
+def show_seconds(what: str, seconds: float) -> None:
+    print(f"{what:<44}{seconds:>14.2f} s", flush=True)
 
 
 def show_pauses(what: str, seconds: Sequence[float]) -> None:
@@ -150,7 +200,15 @@ def main() -> int:
     print(f"{options.size:,} resources, {len(NAMES)} nodes, one process")
     print(f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}\n")
     bench = Bench(options.size)
-    for measure in (bench.build, bench.collect, bench.renew, bench.add_singly, bench.expire, bench.release):
+    for measure in (
+        bench.build,
+        bench.collect,
+        bench.renew,
+        bench.add_singly,
+        bench.picture,
+        bench.expire,
+        bench.release,
+    ):
         measure()
     return 0
 
