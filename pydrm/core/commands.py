@@ -169,6 +169,21 @@ class Place:
     """Go on with placing and moving where an earlier command reached its limit."""
 
 
+@attrs.frozen
+class AddVoter:
+    name: str
+    replica_id: str
+    address: str
+    revision: int
+
+
+@attrs.frozen
+class RemoveVoter:
+    name: str
+    replica_id: str
+    revision: int
+
+
 Command = (
     Form
     | Join

@@ -52,6 +52,7 @@ _LOYALTY_S = 0.8 * _ELECTION_TIMEOUT_MIN_S  # less, because not everybody heard 
 QUORUM_TIMEOUT_S = 1.0
 _MESSAGE_BYTES_MAX = 1024 * 1024
 ENTRY_BYTES_MAX = 512 * 1024
+_APPLY_BYTES_PER_TICK = 64 * 1024
 _LACKING_MAX = 100  # entries; who becomes a voter must be nearly up to date (Ongaro, 2014, section 4.2.1)
 
 _TIMING = Timing(HEARTBEAT_S, _ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, QUORUM_TIMEOUT_S, _MESSAGE_BYTES_MAX)
@@ -110,8 +111,7 @@ class Raft:
             self._core._SyncObj__raftElectionDeadline = clock.now()  # there is nobody to wait for
         applied = max(applied, FIRST_INDEX)  # that does nothing
         self._core._SyncObj__raftLastApplied = applied
-        proved = max(applied, self._proved_by_later_changes())
-        self._core._SyncObj__raftCommitIndex = max(self.commit_index, proved)
+        self._committed = max(applied, self._proved_by_later_changes(), self._core.raftCommitIndex)
 
     # --- how it stands -----------------------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class Raft:
 
     @property
     def commit_index(self) -> int:
-        return int(self._core.raftCommitIndex)
+        return max(self._committed, int(self._core.raftCommitIndex))
 
     @property
     def applied(self) -> int:
@@ -159,7 +159,17 @@ class Raft:
                 self.connected(peer)
         if self._would_stand():
             self._ask_before_standing()
+        self._pace()
         self._core.doTick(0)
+
+    def _pace(self) -> None:
+        """Have the core know of no more commits than it can apply in this tick without holding everything up."""
+        self._committed = self.commit_index
+        most = self._journal.bytes_after(self.applied) - _APPLY_BYTES_PER_TICK
+        upto = self.applied
+        while upto < self._committed and self._journal.bytes_after(upto) > most:
+            upto += 1
+        self._core._SyncObj__raftCommitIndex = upto
 
     def submit(self, entry: bytes) -> None:
         """Have *entry* appended by the leader. Nothing is promised: it may be lost on the way."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from pydrm.engine import raft
 from pydrm.engine.codec import SnapshotOffer
 from pydrm.engine.journal import Journal
 from pydrm.engine.raft import Raft
@@ -105,6 +106,31 @@ def test_who_led_and_does_not_any_more_is_linked_with_all_again():
     assert world.members["a"].running._core.isNodeConnected(world.members["a"].running._node("c"))
 
 
+def test_who_has_much_to_apply_does_so_in_portions(monkeypatch: pytest.MonkeyPatch):
+    """Between two of them the leader is heard and leases are looked after."""
+    monkeypatch.setattr(raft, "_APPLY_BYTES_PER_TICK", 1000)
+    world = led_by_a()
+    world.isolate("c")
+    missed = [world.submit("a", b"command %d " % number + b"x" * 90) for number in range(100)]
+    world.calm(0.5)
+    c = world.members["c"]
+    world.link("a", "c")
+    portions = []
+    for _ in range(200):
+        world.clock.seconds += 0.02
+        world.members["a"].tick()
+        world.members["a"].disk_catches_up()
+        world.deliver("a", "c")
+        before = len(c.applied)
+        c.tick()
+        c.disk_catches_up()
+        world.deliver("c", "a")
+        portions.append(len(c.applied) - before)
+
+    assert applied(world, "c")[-100:] == missed
+    assert max(portions) < 15
+
+
 # --- S2 --------------------------------------------------------------------------------------------------------------
 
 
@@ -150,8 +176,8 @@ def test_an_offer_says_nothing_about_what_is_committed():
 def test_without_the_guard_what_nobody_else_has_is_applied(monkeypatch: pytest.MonkeyPatch):
     """The test of the test: PySyncObj moves the commit index with each chunk."""
 
-    def heard_leader(raft: Raft, peer: str, term: int) -> bool:
-        raft._deliver(raft._node(peer), type="append_entries", term=term, commit_index=10**9)
+    def heard_leader(it: Raft, peer: str, term: int) -> bool:
+        it._deliver(it._node(peer), type="append_entries", term=term, commit_index=10**9)
         return True
 
     monkeypatch.setattr(Raft, "heard_leader", heard_leader)
@@ -207,8 +233,8 @@ def offered_what_its_log_goes_beyond() -> World:
     snapshot = world.members["a"].snapshots[-1]
     world.crash("b")
     world.members["b"].start()
-    raft = world.members["b"].running
-    raft._core._SyncObj__raftCommitIndex = 1
+    b = world.members["b"].running
+    b._core._SyncObj__raftCommitIndex = b._committed = 1
     term = world.members["a"].running.term
     world.members["b"].receive("a", SnapshotOffer(term, snapshot.index, snapshot.term, 0))
     return world
@@ -223,7 +249,7 @@ def test_a_log_that_goes_beyond_a_snapshot_is_kept():
 
 def test_without_the_guard_a_longer_log_is_thrown_away(monkeypatch: pytest.MonkeyPatch):
     """The test of the test: PySyncObj installs whatever it is sent."""
-    monkeypatch.setattr(Raft, "holds", lambda raft, index, term: False)
+    monkeypatch.setattr(Raft, "holds", lambda it, index, term: False)
     monkeypatch.setattr(Journal, "reset", lambda journal, index, term: journal._entries.replace(index, term))
 
     world = offered_what_its_log_goes_beyond()
@@ -269,7 +295,7 @@ def test_two_of_five_elect_nobody_however_they_were_restarted():
 
 def test_without_the_guard_two_of_five_elect_a_leader(monkeypatch: pytest.MonkeyPatch):
     """The test of the test: members that the log added count only once they are known to be committed."""
-    monkeypatch.setattr(Raft, "_proved_by_later_changes", lambda raft: 0)
+    monkeypatch.setattr(Raft, "_proved_by_later_changes", lambda it: 0)
     monkeypatch.setattr(Journal, "getRaftCommitIndex", lambda journal: 1)
 
     assert ever_led(grown_to_five_and_two_are_back())
