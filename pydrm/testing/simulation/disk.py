@@ -25,7 +25,7 @@ class SimDisk:
         segment_bytes: So few that segments are begun and removed all the time.
     """
 
-    segment_bytes = 4096
+    segment_bytes = 1024
 
     def __init__(self, random: Random) -> None:
         self.full = False
