@@ -25,8 +25,8 @@ class SimDisk:
         segment_bytes, log_bytes, tail_bytes: So few that segments and snapshots come and go all the time.
     """
 
-    segment_bytes = 4096
-    log_bytes = 4096
+    segment_bytes = 1024
+    log_bytes = 8192
     tail_bytes = 1024
 
     def __init__(self, random: Random) -> None:
