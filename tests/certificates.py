@@ -7,6 +7,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
 from pydrm.cli.authority import Authority, Pair
 from pydrm.engine import Security, TlsFiles
 
@@ -62,3 +68,17 @@ class Certificates:
         files = self.files(name)
         files.cert.write_bytes(pair.certificate)
         files.key.write_bytes(pair.key)
+
+
+def root_and_between(cluster: str = CLUSTER) -> tuple[bytes, Authority]:
+    """A company's root, in PEM, and a CA that it has signed for this cluster."""
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("root", "between")]
+    made = []
+    for number in range(2):
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(names[0], names[number], keys[number].public_key(), number + 1)
+        builder = builder.not_valid_before(now - DAY).not_valid_after(now + 100 * DAY)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=1 - number), critical=True)
+        made.append(builder.sign(keys[0], hashes.SHA256()))
+    return made[0].public_bytes(Encoding.PEM), Authority(cluster, made[1], keys[1])

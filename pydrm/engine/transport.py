@@ -232,7 +232,7 @@ class Transport:
         certificate = _certificate(link)
         name = link.hello.node if link.hello else link.dialled or (certificate.node if certificate else "")
         message = f"{name or link.host} refuses this node: {reason}"
-        if name in self._addresses:
+        if name in self._addresses or link.hello is not None:
             self._complaints.say((name, reason), message)
             if self._links.get(name, link) is link:
                 self._complaints.note(name, message)

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -278,6 +280,19 @@ def test_nothing_is_said_before_tls_is_ready_and_nothing_after_it_failed(pair: t
         assert stream.written == after
 
     asyncio.run(run())
+
+
+def test_an_end_that_tls_announces_closes_the_link(pair: tuple[Tls, Tls]):
+    """No node does that, but others may; what came before it is read."""
+    dialling, answering = pair[0].channel(dials=True), pair[1].channel(dials=False)
+    proven(dialling, answering)
+    dialling.send(written(Vote(1)))
+    with contextlib.suppress(ssl.SSLWantReadError):
+        dialling._tls.unwrap()
+
+    reader, stream = read([dialling.take()], channel=answering)
+
+    assert (reader.frames, reader.failures, stream.closed) == ([Vote(1)], [], True)
 
 
 @pytest.mark.parametrize("secured", [False, True])

@@ -22,7 +22,7 @@ from pydrm.cli.authority import Authority
 from pydrm.engine.channel import Certificate, proven
 from pydrm.engine.tls import Tls
 from pydrm.errors import ConfigurationError
-from tests.certificates import CLUSTER, DAY, Certificates
+from tests.certificates import CLUSTER, DAY, Certificates, root_and_between
 
 
 class Wall:
@@ -158,6 +158,20 @@ def test_what_the_others_will_refuse_is_said_at_once_and_as_long_as_it_is_so(
 
     assert tls.problem == ""
     assert shown(tls).node == "a"
+
+
+@pytest.mark.parametrize("trusted", ["root", "between"])
+def test_there_may_be_a_ca_between_the_root_and_the_nodes(certificates: Certificates, trusted: str):
+    """It comes with the certificate; and it may be the only one that is trusted, as it should be beside others."""
+    root, between = root_and_between()
+    for name in "ab":
+        pair = certificates.make(name, by=between)
+        certificates.files(name).cert.write_bytes(pair.certificate + between.pair.certificate)
+    certificates.ca.write_bytes(root if trusted == "root" else between.pair.certificate)
+    a, b = loaded(certificates), loaded(certificates, "b")
+
+    assert (a.problem, b.problem) == ("", "")
+    assert proven(a.channel(dials=True), b.channel(dials=False)).node == "a"
 
 
 # --- when the files change -------------------------------------------------------------------------------------------
