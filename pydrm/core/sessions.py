@@ -13,7 +13,7 @@ import attrs
 
 from pydrm.core.commands import Answer
 from pydrm.core.records import Incarnation
-from pydrm.core.table import Table
+from pydrm.core.table import ShortTable
 
 __all__ = ["Sessions"]
 
@@ -39,8 +39,8 @@ class _Remembered:
 
 class Sessions:
     def __init__(self) -> None:
-        self._floors: Table[Incarnation, _Floor] = Table()
-        self._answers: dict[Incarnation, Table[int, _Remembered]] = {}
+        self._floors: ShortTable[Incarnation, _Floor] = ShortTable()
+        self._answers: dict[Incarnation, ShortTable[int, _Remembered]] = {}
 
     @property
     def digest(self) -> tuple[int, int]:
@@ -64,7 +64,10 @@ class Sessions:
         return remembered.answer if remembered else None
 
     def remember(self, client: Incarnation, sequence: int, answer: Answer) -> None:
-        self._answers.setdefault(client, Table()).put(sequence, _Remembered(client, sequence, answer))
+        answers = self._answers.get(client)
+        if answers is None:
+            answers = self._answers[client] = ShortTable()
+        answers.put(sequence, _Remembered(client, sequence, answer))
 
     def forget_below(self, client: Incarnation, floor: int) -> None:
         answers = self._answers.get(client)

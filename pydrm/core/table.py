@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Protocol, TypeVar
 
-__all__ = ["Digestible", "Table", "fingerprint"]
+__all__ = ["Digestible", "ShortTable", "Table", "fingerprint"]
 
 _MODULUS = 2**128
 
@@ -51,6 +51,26 @@ class Table(dict[K, R]):
         old = self.pop(key, None)
         if old is not None:
             self.digest = (self.digest - fingerprint(old)) % _MODULUS
+
+
+class ShortTable(Table[K, R]):
+    """A table of few records that change often: it keeps their hashes too, so that each is made once."""
+
+    __slots__ = ("_fingerprints",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fingerprints: dict[K, int] = {}
+
+    def put(self, key: K, record: R) -> None:
+        new = fingerprint(record)
+        self.digest = (self.digest - self._fingerprints.get(key, 0) + new) % _MODULUS
+        self._fingerprints[key] = new
+        self[key] = record
+
+    def drop(self, key: K) -> None:
+        if self.pop(key, None) is not None:
+            self.digest = (self.digest - self._fingerprints.pop(key)) % _MODULUS
 
 
 def fingerprint(record: Digestible) -> int:
