@@ -49,8 +49,10 @@ def bury(state: State, limit: int) -> list[Change]:
 
 def place(state: State, limit: int) -> list[Change]:
     """Give holders to what waits, in the order in which it became so."""
+    if not state.index.waiting:
+        return []
     nodes = _placeable(state)
-    if not nodes or not state.index.waiting:
+    if not nodes:
         return []
     draft = Draft(state)
     loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
@@ -90,6 +92,8 @@ def unfinished(state: State) -> bool:
 
 
 def _drain(state: State, draft: Draft, nodes: dict[str, Node], limit: int) -> None:
+    if all(node.state is not NodeState.DRAINING for node in state.nodes.values()):
+        return
     loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
     for name, node in sorted(state.nodes.items()):
         if node.state is not NodeState.DRAINING:
@@ -118,10 +122,13 @@ def _expected_loads(state: State, nodes: dict[str, Node]) -> dict[str, int]:
 
 
 def _even_out(state: State, draft: Draft, nodes: dict[str, Node], loads: dict[str, int], limit: int) -> None:
-    sources = {name: _Movable(state, draft, name) for name in nodes}
     # A giver counts with what it has, not with what may arrive: or what it gives would come back to it,
     # because `place` looks at what is there, and would go again, for as long as the arrival takes.
     settled = {name: state.index.load.get(name, 0) for name in nodes}
+    # After nearly every command there is nothing to do.
+    if max(settled.values()) - min(loads.values()) < 2:
+        return
+    sources = {name: _Movable(state, draft, name) for name in nodes}
     for _ in range(limit):
         receiver = min(loads, key=lambda name: (loads[name], name))
         for giver in sorted(settled, key=lambda name: (-settled[name], name)):

@@ -13,7 +13,7 @@ import msgspec
 
 from pydrm.core.commands import Answer
 from pydrm.core.records import Incarnation
-from pydrm.core.table import Table
+from pydrm.core.table import ShortTable
 
 __all__ = ["Floor", "Remembered", "Sessions"]
 
@@ -41,8 +41,8 @@ class Remembered(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 class Sessions:
     def __init__(self) -> None:
-        self._floors: Table[Incarnation, Floor] = Table()
-        self._answers: dict[Incarnation, Table[int, Remembered]] = {}
+        self._floors: ShortTable[Incarnation, Floor] = ShortTable()
+        self._answers: dict[Incarnation, ShortTable[int, Remembered]] = {}
 
     @property
     def digest(self) -> tuple[int, int]:
@@ -72,7 +72,10 @@ class Sessions:
         return [remembered for answers in self._answers.values() for remembered in answers.values()]
 
     def remember(self, client: Incarnation, sequence: int, answer: Answer) -> None:
-        self._answers.setdefault(client, Table()).put(sequence, Remembered(client, sequence, answer))
+        answers = self._answers.get(client)
+        if answers is None:
+            answers = self._answers[client] = ShortTable()
+        answers.put(sequence, Remembered(client, sequence, answer))
 
     def forget_below(self, client: Incarnation, floor: int) -> None:
         answers = self._answers.get(client)

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-__all__ = ["MODULUS", "Digestible", "Table", "fingerprint"]
+__all__ = ["MODULUS", "Digestible", "ShortTable", "Table", "fingerprint"]
 
 MODULUS = 2**128
 
@@ -55,6 +55,26 @@ class Table(dict[K, R]):
         old = self.pop(key, None)
         if old is not None:
             self.digest = (self.digest - fingerprint(old)) % MODULUS
+
+
+class ShortTable(Table[K, R]):
+    """A table of few records that change often: it keeps their hashes too, so that each is made once."""
+
+    __slots__ = ("_fingerprints",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fingerprints: dict[K, int] = {}
+
+    def put(self, key: K, record: R) -> None:
+        new = fingerprint(record)
+        self.digest = (self.digest - self._fingerprints.get(key, 0) + new) % MODULUS
+        self._fingerprints[key] = new
+        self[key] = record
+
+    def drop(self, key: K) -> None:
+        if self.pop(key, None) is not None:
+            self.digest = (self.digest - self._fingerprints.pop(key)) % MODULUS
 
 
 def fingerprint(record: Digestible) -> int:

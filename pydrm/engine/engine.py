@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from pydrm.core.commands import Answer, Command
 from pydrm.core.state import State
+from pydrm.engine.answers import Answers
 from pydrm.engine.codec import encode_command
 from pydrm.engine.config import EngineConfig, EngineStatus
 from pydrm.engine.host import Aside, Host
@@ -45,8 +47,13 @@ class Engine:
         host: Host,
         on_failure: Callable[[DrmError], None],
     ) -> None:
-        """*on_failure* is called on the engine's thread, once, if the engine has to stop by itself."""
+        """
+        To be made on the app's loop.
+
+        *on_failure* is called on the engine's thread, once, if the engine has to stop by itself.
+        """
         self.state = State()
+        self._answers = Answers(asyncio.get_running_loop(), missing=self._no_answer)
         self._config = config
         self._participant = participant
         self._host = host
@@ -65,9 +72,8 @@ class Engine:
             ConfigurationError: The address, the TLS files or the data directory cannot be used.
             DiskFailed: The data directory cannot be read or written.
         """
-        loop = asyncio.get_running_loop()
-        started: asyncio.Future[None] = loop.create_future()
-        report = _Resolve(Mailbox(loop), started)
+        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        report = partial(self._answers.give, started)
         self._life = self._host.run_aside(lambda: self._live(report), f"pydrm-{self._config.node}")
         await started
 
@@ -97,16 +103,11 @@ class Engine:
         if len(encoded) > REQUEST_BYTES_MAX:
             message = f"one request may have {REQUEST_BYTES_MAX} bytes, this one has {len(encoded)}; split it"
             raise ClusterRefused(message, reason="too-large")
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Answer] = loop.create_future()
-        resolve = _Resolve(Mailbox(loop), answered)
-        self._post(self._propose, encoded, self._host.clock.now() + timeout, resolve)
-        try:
-            # The engine answers in time; unless it fails in the very moment in which it is asked.
-            async with asyncio.timeout(timeout + _ANSWER_LATE_S):
-                return await answered
-        except TimeoutError:
-            raise self._failure or Unavailable("the engine does not answer; the outcome is unknown") from None
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        deadline = self._host.clock.now() + timeout
+        self._post(self._propose, encoded, deadline, partial(self._answers.give, answered))
+        # The engine answers in time; unless it fails in the very moment in which it is asked.
+        return await self._answers.wait(answered, timeout + _ANSWER_LATE_S)
 
     async def add_voter(self, name: str, *, timeout: float) -> Answer:
         """
@@ -133,9 +134,8 @@ class Engine:
         return await self._ask(lambda replica: look(self.state))
 
     async def _ask(self, ask: Callable[[Replica], T]) -> T:
-        loop = asyncio.get_running_loop()
-        seen: asyncio.Future[T] = loop.create_future()
-        resolve = _Resolve(Mailbox(loop), seen)
+        seen: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        resolve = partial(self._answers.give, seen)
 
         def run() -> None:
             assert self._replica is not None
@@ -157,6 +157,9 @@ class Engine:
         if self._inbox is None or self._life is None:
             raise Unavailable("this node does not run")
         self._inbox.post(call, *arguments)
+
+    def _no_answer(self) -> BaseException:
+        return self._failure or Unavailable("the engine does not answer; the outcome is unknown")
 
     # --- on the engine's thread --------------------------------------------------------------------------------------
 
@@ -209,22 +212,3 @@ class Engine:
             _log.error("a bug in the engine of node %s", self._config.node, exc_info=error)
         self._on_failure(self._failure)
         self._finish()
-
-
-class _Resolve:
-    """Gives a future on the app's loop its result, from any thread."""
-
-    def __init__(self, app: Mailbox, future: asyncio.Future[Any]) -> None:
-        self._app = app
-        self._future = future
-
-    def __call__(self, result: object) -> None:
-        self._app.post(self._set, result)
-
-    def _set(self, result: object) -> None:
-        if self._future.done():
-            return  # the caller was cancelled, or has been told already
-        if isinstance(result, BaseException):
-            self._future.set_exception(result)
-        else:
-            self._future.set_result(result)
