@@ -25,6 +25,7 @@ from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
 from pydrm.view import AssignmentView, assignment_views, node_rows, resource_counts, resource_rows
+from pydrm.voters import Voters
 
 __all__ = ["ResourceManager"]
 
@@ -125,6 +126,7 @@ class ResourceManager:
         self._kinds = Kinds()
         self._kinds.register("websocket", Websocket(self._callbacks))
         self._intake = Intake(self._kinds)
+        self.voters = Voters(self._running, self._clock)
         self._node: Node | None = None
         self._life: asyncio.Task[None] | None = None
 
@@ -311,7 +313,8 @@ class ResourceManager:
             "term": engine.term,
             "applied": engine.applied,
             "has_majority": engine.has_majority,
-            "nodes": node_rows(state, self._config.peers or [self._config.node]),
+            "voters": list(engine.voters),
+            "nodes": node_rows(state, engine.voters or self._config.peers or [self._config.node]),
             "resources": resource_counts(state),
             "digest": f"{state.digest:032x}",
             "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
@@ -365,6 +368,7 @@ _NOT_RUNNING: dict[str, Any] = {
     "term": 0,
     "applied": 0,
     "has_majority": False,
+    "voters": [],
     "nodes": [],
     "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0},
     "digest": f"{0:032x}",

@@ -72,7 +72,8 @@ def resource_counts(state: State) -> dict[str, Json]:
 
 
 def node_rows(state: State, voters: Iterable[str]) -> list[dict[str, Json]]:
-    """{node, state, incarnation, held} of each node, by name; one of *voters* that never joined is "absent"."""
+    """{node, state, votes, incarnation, held} of each node, by name; a voter that never joined is "absent"."""
+    voters = set(voters)
     held = Counter(
         (assignment.holder.node, assignment.holder.incarnation)
         for assignment in state.assignments.values()
@@ -86,6 +87,7 @@ def node_rows(state: State, voters: Iterable[str]) -> list[dict[str, Json]]:
             {
                 "node": name,
                 "state": node.state.value if node else "absent",
+                "votes": name in voters,
                 "incarnation": node.incarnation if node else 0,
                 "held": held[name, node.incarnation] if node else 0,
             }

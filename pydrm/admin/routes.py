@@ -6,6 +6,7 @@ Requests and answers of the admin API; the one module here that imports aiohttp.
     GET  /v1/nodes               the nodes of the status alone
     POST /v1/resources           a JSON object or array of resources, or JSON lines: add them
     POST /v1/resources/remove    {"ids": [...]}
+    POST /v1/voters/add, remove, replace    {"name": "..."}: who has a vote
 
 A POST may say ?timeout=SECONDS. Every answer is JSON, errors too: {error, reason, resource, field}.
 
@@ -49,6 +50,10 @@ _own_host_key: web.AppKey[str] = web.AppKey("own_host")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class _Voter(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+
+
 class _Removal(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[str]
 
@@ -63,6 +68,7 @@ def application(manager: Manager, *, own_host: str) -> web.Application:
     app.router.add_get("/v1/nodes", _nodes)
     app.router.add_post("/v1/resources", _add)
     app.router.add_post("/v1/resources/remove", _remove)
+    app.router.add_post("/v1/voters/{change:add|remove|replace}", _change_voters)
     return app
 
 
@@ -105,6 +111,18 @@ async def _remove(request: web.Request) -> web.Response:
         those = f"there is no resource {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
         raise ClusterRefused(f"{those}; {len(removed)} were removed", reason="not-found")
     return _answer({"removed": len(removed)})
+
+
+async def _change_voters(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    try:
+        name = msgspec.json.decode(await request.read(), type=_Voter).name
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f'the body must be {{"name": "..."}}: {error}') from error
+    voters = request.app[_manager_key].voters
+    changes = {"add": voters.add, "remove": voters.remove, "replace": voters.replace}
+    await changes[request.match_info["change"]](name, timeout=timeout)
+    return _answer({"voters": request.app[_manager_key].status()["voters"]})
 
 
 def _definitions(content_type: str, body: bytes) -> list[object]:

@@ -26,8 +26,19 @@ _BACKLOG = 128
 _SHUTDOWN_TIMEOUT_S = 1.0
 
 
+class Voters(Protocol):
+    async def add(self, name: str, *, timeout: float) -> None: ...
+
+    async def remove(self, name: str, *, timeout: float) -> None: ...
+
+    async def replace(self, name: str, *, timeout: float) -> None: ...
+
+
 class Manager(Protocol):
     """What the API asks of a node; `pydrm.ResourceManager` is one."""
+
+    @property
+    def voters(self) -> Voters: ...
 
     def status(self) -> dict[str, Any]: ...
 

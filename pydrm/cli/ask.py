@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from typing import Any
 
 from pydrm.cli.client import Client
@@ -38,6 +39,8 @@ def status(arguments: argparse.Namespace) -> Exit:
 
 
 def nodes(arguments: argparse.Namespace) -> Exit:
+    if arguments.change:
+        return _change_voters(arguments)
     seen = _client(arguments).nodes()
     if arguments.json:
         _print_json(seen)
@@ -69,14 +72,28 @@ def remove(arguments: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
+def _change_voters(arguments: argparse.Namespace) -> Exit:
+    if arguments.change == "replace":
+        print(f"taking the old vote of {arguments.name} away, and waiting for its new replica", file=sys.stderr)
+    voters = _client(arguments).change_voters(arguments.change, arguments.name)
+    if arguments.json:
+        _print_json({"voters": voters})
+    else:
+        print(f"voters: {', '.join(voters)}")
+        if len(voters) % 2 == 0:
+            print(f"{len(voters)} voters survive no more losses than {len(voters) - 1}: have an odd number")
+    return Exit.OK
+
+
 def _client(arguments: argparse.Namespace) -> Client:
     url = arguments.admin or os.environ.get("PYDRM_ADMIN") or ADMIN_DEFAULT
     return Client(url, timeout=arguments.timeout)
 
 
 def _print_nodes(seen: list[dict[str, Any]]) -> None:
-    columns = ("node", "state", "incarnation", "held")
-    print_table(columns, [[row[column] for column in columns] for row in seen])
+    columns = ("node", "state", "role", "incarnation", "held")
+    roles = {True: "voter", False: "worker"}
+    print_table(columns, [[(row | {"role": roles[row["votes"]]})[column] for column in columns] for row in seen])
 
 
 def _print_count(arguments: argparse.Namespace, verb: str, count: int) -> None:

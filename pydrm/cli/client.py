@@ -62,6 +62,11 @@ class Client:
         answer = self._request("POST", f"/v1/resources/remove?timeout={self._timeout:g}", {"ids": ids})
         return int(answer["removed"])
 
+    def change_voters(self, change: str, name: str) -> list[str]:
+        """*change* is add, remove or replace; return who has a vote then."""
+        answer = self._request("POST", f"/v1/voters/{change}?timeout={self._timeout:g}", {"name": name})
+        return [str(voter) for voter in answer["voters"]]
+
     def _request(self, method: str, path: str, value: object = None) -> Any:
         body = None if value is None else json.dumps(value).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}

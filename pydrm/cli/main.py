@@ -75,7 +75,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="run a node until SIGTERM or SIGINT, then hand over and exit"))
     _add_asking(commands.add_parser("status", help="how a node sees its cluster"))
     _add_asking(commands.add_parser("resources", help="every resource: its state, holder and token"))
-    _add_asking(commands.add_parser("nodes", help="every node: its state and how much it holds"))
+    _add_nodes(commands.add_parser("nodes", help="every node: its state and how much it holds; or change who votes"))
     add = commands.add_parser("add", help="put resources under management, or replace their definitions")
     add.add_argument("file", metavar="FILE", help="JSON or JSON lines; - reads stdin")
     _add_asking(add)
@@ -108,6 +108,22 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="where this node keeps its log")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     parser.add_argument("--log-json", action="store_true", help="log JSON, one object a line")
+
+
+def _add_nodes(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Without a change, every node. Voters are changed one at a time, while the cluster works."
+    parser.set_defaults(change=None)
+    _add_asking(parser)
+    changes = parser.add_subparsers(dest="change", metavar="CHANGE")
+    helps = {
+        "add": "give a vote to a node that follows the cluster",
+        "remove": "take a node's vote away; it goes on without, if it runs",
+        "replace": "have a voter that lost its data directory vote again",
+    }
+    for change, help in helps.items():
+        of_change = changes.add_parser(change, help=help)
+        of_change.add_argument("name", metavar="NODE")
+        _add_asking(of_change)
 
 
 def _add_wal(parser: argparse.ArgumentParser) -> None:

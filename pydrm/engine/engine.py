@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from pydrm.core.commands import Answer, Command
+from pydrm.core.commands import Answer, Command, Done
 from pydrm.core.state import State
 from pydrm.engine.answers import Answers
 from pydrm.engine.codec import encode_command
@@ -111,13 +111,14 @@ class Engine:
 
     async def add_voter(self, name: str, *, timeout: float) -> Answer:
         """
-        Give *name*, which follows this cluster and is linked with this node, a vote.
+        Give *name*, which follows this cluster and is linked with this node, a vote, if it has none.
 
         Raises:
             ClusterRefused: It is not there (reason "not-found"), or it cannot have a vote ("conflict").
             Unavailable: As with `propose`; also while it lacks too much of the log.
         """
-        return await self.propose(await self._ask(lambda replica: replica.addition(name)), timeout=timeout)
+        command = await self._ask(lambda replica: replica.addition(name))
+        return await self.propose(command, timeout=timeout) if command is not None else Done()
 
     async def remove_voter(self, name: str, *, timeout: float) -> Answer:
         """

@@ -81,9 +81,9 @@ class Members:
         self._directory.form(formed.cluster_id, formed.members)
         return True
 
-    def addition(self, name: str, heard: Mapping[str, Hello]) -> AddVoter:
+    def addition(self, name: str, heard: Mapping[str, Hello]) -> AddVoter | None:
         """
-        What gives *name*, which follows this cluster and is linked with this node, a vote.
+        What gives *name*, which follows this cluster and is linked with this node, a vote; None if it has one.
 
         Raises:
             ClusterRefused: It is not there (reason "not-found"), or it cannot have a vote ("conflict").
@@ -91,13 +91,15 @@ class Members:
         known = self.voters.get(name)
         hello = heard.get(name)
         if known is not None and (hello is None or hello.replica_id == known):
-            raise ClusterRefused(f"{name} is a voter already", reason="conflict")
+            return None
         if hello is None or hello.cluster_id != self._directory.identity.cluster_id:
             message = (
                 f"{name} is not linked with {self._config.node}: start it, with the same cluster, an empty data "
                 "directory, and peers that list the voters and itself"
             )
             raise ClusterRefused(message, reason="not-found")
+        if known is not None:
+            raise ClusterRefused(f"{name} is a voter of another replica: pydrm nodes replace {name}", reason="conflict")
         if hello.role == "worker":
             raise ClusterRefused(f'{name} is a worker: start it with role = "voter" first', reason="conflict")
         return AddVoter(name, hello.replica_id, hello.address, self.revision)

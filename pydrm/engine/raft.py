@@ -111,7 +111,7 @@ class Raft:
             self._core._SyncObj__raftElectionDeadline = clock.now()  # there is nobody to wait for
         applied = max(applied, FIRST_INDEX)  # that does nothing
         self._core._SyncObj__raftLastApplied = applied
-        self._committed = max(applied, self._proved_by_later_changes(), self._core.raftCommitIndex)
+        self._committed: int = max(applied, self._proved_by_later_changes(), self._core.raftCommitIndex)
 
     # --- how it stands -----------------------------------------------------------------------------------------------
 

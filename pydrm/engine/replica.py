@@ -184,7 +184,7 @@ class Replica:
             return heading.index, heading.term
         return None
 
-    def addition(self, name: str) -> AddVoter:
+    def addition(self, name: str) -> AddVoter | None:
         """See `Members`."""
         return self._members.addition(name, self._transport.heard())
 
