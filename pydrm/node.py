@@ -72,6 +72,7 @@ class Node:
             stall_timeout_s=config.stall_timeout,
             on_unfenced=config.on_unfenced,
             address=config.advertise,
+            role=Role(config.role),
             app=app,
             listener=self,
             on_failure=self.fail,

@@ -35,7 +35,8 @@ from collections.abc import Callable
 import attrs
 
 from pydrm.core.commands import Command, Done, Join, Reason, Refused, Renew
-from pydrm.core.records import Node
+from pydrm.core.protocol import PROTOCOL
+from pydrm.core.records import Node, Role
 from pydrm.core.state import State
 from pydrm.errors import ClusterRefused, ConfigurationError, DrmError, Superseded
 
@@ -91,7 +92,16 @@ class _Renewal:
 class LeaseKeeper:
     """Joins, renews, and says when the lease is over."""
 
-    def __init__(self, lease: Lease, node: str, ttl_s: float, *, address: str, new_nonce: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        node: str,
+        ttl_s: float,
+        *,
+        address: str,
+        new_nonce: Callable[[], str],
+        role: Role = Role.VOTER,
+    ) -> None:
         """*ttl_s* is what this node's configuration says; the cluster's own counts once it is known."""
         self.failure: DrmError | None = None
         self.waits_for = ""
@@ -100,6 +110,7 @@ class LeaseKeeper:
         self._node = node
         self._ttl_ms = round(ttl_s * 1000)
         self._address = address
+        self._role = role
         self._new_nonce = new_nonce
         self._joins: dict[str, float] = {}
         self._join_at = float("-inf")
@@ -219,7 +230,7 @@ class LeaseKeeper:
         self._joins[nonce] = now
         former = state.nodes.get(self._node)
         replaces = former.incarnation if former else 0
-        return Join(self._node, nonce, replaces, self._ttl_ms, self.directory, self._address)
+        return Join(self._node, nonce, replaces, self._ttl_ms, self.directory, self._address, PROTOCOL, self._role)
 
     def _join_refused(self, refused: Refused) -> Step:
         match refused.reason:

@@ -20,7 +20,7 @@ from pydrm.core.changes import AssignmentChanged, AssignmentDropped, LeaseEnded
 from pydrm.core.commands import Form, Join, Place, Renew, Request
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import unfinished
-from pydrm.core.records import AssignmentKey
+from pydrm.core.records import AssignmentKey, Role
 from pydrm.engine import Footing, Mailbox, Membership, Port
 from pydrm.errors import DrmError
 
@@ -63,6 +63,7 @@ class Warden:
         stall_timeout_s: float,
         on_unfenced: str,
         address: str,
+        role: Role,
         app: Mailbox,
         listener: Listener,
         on_failure: Callable[[DrmError], None],
@@ -87,7 +88,7 @@ class Warden:
         self._clock = clock
         self._exit = exit
         self._lease_ttl_ms = round(lease_ttl_s * 1000)
-        self._keeper = LeaseKeeper(lease, node, lease_ttl_s, address=address, new_nonce=new_nonce)
+        self._keeper = LeaseKeeper(lease, node, lease_ttl_s, address=address, new_nonce=new_nonce, role=role)
         self._watch = LeaseWatch()
         self._mine: set[AssignmentKey] = set()
         self._changed: dict[AssignmentKey, None] = {}
@@ -247,9 +248,7 @@ class Warden:
         if footing.leads_since is None or self._port.state.settings is not None or now - self._form_at < _FORM_AGAIN_S:
             return
         self._form_at = now
-        self._port.submit(
-            Form(self._membership.cluster_id, tuple(v[:2] for v in self._membership.voters), self._lease_ttl_ms)
-        )
+        self._port.submit(Form(self._membership.cluster_id, self._membership.voters, self._lease_ttl_ms))
 
     def _ask_app(self, now: float) -> None:
         if self._asked_at is None and now - self._answered_at >= _ASK_APP_S:

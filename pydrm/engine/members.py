@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydrm.core.commands import AddVoter, RemoveVoter
+from pydrm.core.records import Voter
 from pydrm.core.state import State
 from pydrm.engine.codec import Hello
 from pydrm.engine.config import EngineConfig
@@ -122,5 +123,5 @@ class Members:
         identity = self._directory.identity
         addresses = {name: hello.address for name, hello in heard.items()} | dict(self._config.voters)
         addresses[self._config.node] = self._config.advertise
-        voters = tuple((name, replica, addresses.get(name, "")) for name, replica in sorted(identity.members.items()))
+        voters = tuple(Voter(name, id, addresses.get(name, "")) for name, id in sorted(identity.members.items()))
         return Membership(identity.cluster_id, voters, self._directory.on_this_host)

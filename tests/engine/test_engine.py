@@ -89,9 +89,7 @@ class Member:
         self._asked_at = now
         if self._port.state.settings is None:
             if footing.leads_since is not None:
-                self._port.submit(
-                    Form(self._membership.cluster_id, tuple(v[:2] for v in self._membership.voters), LEASE_TTL_MS)
-                )
+                self._port.submit(Form(self._membership.cluster_id, self._membership.voters, LEASE_TTL_MS))
             return
         former = self._port.state.nodes.get(self.name)
         self._nonce = f"{self.name}-{next(self._nonces)}"
@@ -572,7 +570,9 @@ async def test_the_log_is_cut_and_a_restart_reads_the_snapshot(addresses: Addres
 
 @on_a_loop
 @pytest.mark.usefixtures("_short_logs")
-async def test_a_damaged_snapshot_is_passed_over(addresses: Addresses, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_damaged_snapshot_is_passed_over(
+    addresses: Addresses, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     """The older one and the log since tell the same."""
     async with scene(addresses, tmp_path, "a") as it:
         (a,) = await it.start("a")

@@ -112,7 +112,9 @@ def test_anything_that_follows_is_found(more: bytes):
 def assert_refused(data: bytes) -> None:
     disk = MemoryDisk()
     disk.files[DATA / "snapshot-00000000000000000007-2"] = data
-    with pytest.raises(ConfigurationError, match=r"/data/snapshot-00000000000000000007-2 (is damaged at offset \d+|has)"):
+    with pytest.raises(
+        ConfigurationError, match=r"/data/snapshot-00000000000000000007-2 (is damaged at offset \d+|has)"
+    ):
         read(Snapshots(DATA, disk))
 
 
