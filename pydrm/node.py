@@ -23,7 +23,7 @@ from pydrm.agent.lease import Lease
 from pydrm.agent.warden import Warden
 from pydrm.config import Config
 from pydrm.core.commands import Done, Drain, Resign
-from pydrm.core.records import AssignmentKey, NodeState
+from pydrm.core.records import AssignmentKey, NodeState, Role
 from pydrm.engine import Engine, EngineConfig, Host, Mailbox, Security, TlsFiles
 from pydrm.errors import DrmError, Unavailable
 

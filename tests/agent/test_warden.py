@@ -33,7 +33,7 @@ from pydrm.core.commands import (
 )
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import STEP_ASSIGNMENTS_MAX
-from pydrm.core.records import AssignmentKey, Condition
+from pydrm.core.records import AssignmentKey, Condition, Role
 from pydrm.core.state import State
 from pydrm.engine import Footing, Membership
 from pydrm.errors import DrmError, Superseded
@@ -115,6 +115,7 @@ class Scene:
             stall_timeout_s=STALL_TIMEOUT_S,
             on_unfenced=on_unfenced,
             address="a:7000",
+            role=Role.VOTER,
             app=self.app,
             listener=self.app,
             on_failure=self.failures.append,

@@ -187,6 +187,24 @@ class SimulatedCluster:
     def remove(self, id: str, *, via: str) -> None:
         self._request(via, id, None, lambda manager: manager.remove(id, timeout=5))
 
+    def change_voters(self, change: str, name: str, *, via: str) -> None:
+        """Have *via* "add", "remove" or "replace" a voter; the trace says what became of it."""
+        node = self.nodes[via]
+        manager = node.manager
+        if manager is None or not node.host.alive:
+            return
+        self._note(f"{via}: {change} voter {name}")
+
+        async def ask() -> None:
+            try:
+                await getattr(manager.voters, change)(name, timeout=10)
+            except DrmError as error:
+                self._note(f"{via}: {change} voter {name}: {error}")
+            else:
+                self._note(f"{via}: {change} voter {name}: done")
+
+        node.host.app.call_soon(lambda: node.host.app.create_task(ask()))
+
     # --- time --------------------------------------------------------------------------------------------------------
 
     def run(self, seconds: float) -> None:
