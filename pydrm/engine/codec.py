@@ -108,7 +108,7 @@ _NUMBERS: dict[type, int] = {
 }
 
 _RENEWAL = bytes((0x93, _NUMBERS[Renew]))
-_VOTERS_CHANGES = (b"\x93\x0d", b"\x93\x0e")
+_VOTERS_CHANGES = (bytes((0x93, _NUMBERS[AddVoter])), bytes((0x93, _NUMBERS[RemoveVoter])))
 
 _encoder = msgspec.msgpack.Encoder()
 

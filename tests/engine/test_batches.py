@@ -75,7 +75,7 @@ def test_a_leader_gathers_renewals_for_a_twentieth_of_the_ttl():
     made.forwarded([encode_request(Request(OTHER_RENEW))])
     assert entries(made, now=10.09) == []
 
-    assert entries(made, now=10.1) == [[Request(RENEW), Request(OTHER_RENEW)]]
+    assert entries(made, now=10.11) == [[Request(RENEW), Request(OTHER_RENEW)]]
     assert entries(made, now=10.3) == []
 
 

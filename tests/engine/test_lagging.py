@@ -216,9 +216,9 @@ def test_without_the_guard_the_log_is_lost_at_boot(monkeypatch: pytest.MonkeyPat
     """The test of the test: PySyncObj clears the journal if it does not begin like the dump."""
     monkeypatch.setattr(Journal, "align", Journal.reset)
 
-    with pytest.raises(AssertionError):
-        world = restarted_after_a_snapshot_in_the_middle_of_its_log()
-        assert applied(world, "b") == [command for _, command in sorted(world.log.items())]
+    world = restarted_after_a_snapshot_in_the_middle_of_its_log()
+
+    assert applied(world, "b") != [command for _, command in sorted(world.log.items())]
 
 
 # --- S6 --------------------------------------------------------------------------------------------------------------
