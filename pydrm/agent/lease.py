@@ -35,6 +35,7 @@ from collections.abc import Callable
 import attrs
 
 from pydrm.core.commands import Command, Done, Join, Reason, Refused, Renew
+from pydrm.core.protocol import PROTOCOL
 from pydrm.core.state import State
 from pydrm.errors import ClusterRefused, ConfigurationError, DrmError, Superseded
 
@@ -200,7 +201,7 @@ class LeaseKeeper:
         self._joins[nonce] = now
         former = state.nodes.get(self._node)
         replaces = former.incarnation if former else 0
-        return Join(self._node, nonce, replaces, self._ttl_ms, self.directory, self._address)
+        return Join(self._node, nonce, replaces, self._ttl_ms, self.directory, self._address, PROTOCOL)
 
     def _join_refused(self, refused: Refused) -> Step:
         match refused.reason:

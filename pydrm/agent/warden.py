@@ -238,7 +238,7 @@ class Warden:
         if footing.leads_since is None or self._port.state.settings is not None or now - self._form_at < _FORM_AGAIN_S:
             return
         self._form_at = now
-        self._port.submit(Form(self._membership.cluster_id, self._membership.members, self._lease_ttl_ms))
+        self._port.submit(Form(self._membership.cluster_id, self._membership.voters, self._lease_ttl_ms))
 
     def _ask_app(self, now: float) -> None:
         if self._asked_at is None and now - self._answered_at >= _ASK_APP_S:

@@ -26,8 +26,10 @@ __all__ = [
     "Formed",
     "LeaseEnded",
     "NodeChanged",
+    "ProtocolRaised",
     "SessionEnded",
     "Undefined",
+    "VotersChanged",
 ]
 
 
@@ -49,6 +51,16 @@ class Cause(enum.Enum):
 
 @attrs.frozen
 class Formed:
+    settings: Settings
+
+
+@attrs.frozen
+class VotersChanged:
+    settings: Settings
+
+
+@attrs.frozen
+class ProtocolRaised:
     settings: Settings
 
 
@@ -120,6 +132,8 @@ class SessionEnded:
 
 Change = (
     Formed
+    | VotersChanged
+    | ProtocolRaised
     | NodeChanged
     | LeaseEnded
     | Defined

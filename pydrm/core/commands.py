@@ -2,8 +2,9 @@
 What can be asked of the cluster, and what it answers.
 
 Commands are imperatives and plain values; the log carries them. A command that comes with a
-`RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire and Place
-need none, because each names what it saw and is refused when that is no longer so.
+`RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire, Place and
+those about voters and protocol need none, because each names what it saw and is refused when that
+is no longer so.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import enum
 import attrs
 import msgspec
 
-from pydrm.core.records import Condition, Definition
+from pydrm.core.records import Condition, Definition, Role, Voter
 
 __all__ = [
     "AddResources",
+    "AddVoter",
     "Answer",
     "Command",
     "Done",
@@ -28,10 +30,12 @@ __all__ = [
     "HandleReport",
     "Join",
     "Place",
+    "RaiseProtocol",
     "Reason",
     "Refused",
     "Release",
     "RemoveResources",
+    "RemoveVoter",
     "Renew",
     "Report",
     "Request",
@@ -45,7 +49,7 @@ class Form:
     """Bind the voters to their replica ids and fix the settings; once in a cluster's life."""
 
     cluster_id: str
-    members: tuple[tuple[str, str], ...]
+    voters: tuple[Voter, ...]
     lease_ttl_ms: int
 
 
@@ -55,6 +59,9 @@ class Join:
     Begin a new incarnation of *node*, in place of incarnation *replaces* (0: there was none).
 
     While the old one's lease runs, only the same locked data directory may take its place.
+
+    Attributes:
+        protocol: `PROTOCOL` of the process that joins.
     """
 
     node: str
@@ -63,6 +70,8 @@ class Join:
     lease_ttl_ms: int
     directory: str = ""
     address: str = ""
+    protocol: int = 1
+    role: Role = Role.VOTER
 
 
 @attrs.frozen
@@ -169,6 +178,37 @@ class Place:
     """Go on with placing and moving where an earlier command reached its limit."""
 
 
+@attrs.frozen
+class AddVoter:
+    """
+    Give a vote to one more.
+
+    Attributes:
+        revision: Of the voters, as it was seen: compare and set.
+    """
+
+    name: str
+    replica_id: str
+    address: str
+    revision: int
+
+
+@attrs.frozen
+class RemoveVoter:
+    """Take the vote from one, named with its replica id. *revision* as in `AddVoter`."""
+
+    name: str
+    replica_id: str
+    revision: int
+
+
+@attrs.frozen
+class RaiseProtocol:
+    """Allow what came with protocols up to *to*, for ever; refused while somebody could not apply it."""
+
+    to: int
+
+
 Command = (
     Form
     | Join
@@ -182,6 +222,9 @@ Command = (
     | Report
     | ForceRelease
     | Place
+    | AddVoter
+    | RemoveVoter
+    | RaiseProtocol
 )
 
 
@@ -221,6 +264,8 @@ class Reason(enum.Enum):
     NOT_FOUND = "not-found"
     FORGOTTEN = "forgotten"  # the client no longer waits for this request
     INVALID = "invalid"
+    TOO_OLD = "too-old"  # the node's version of pydrm cannot apply what the cluster's log may hold
+    UNSUPPORTED = "unsupported"  # not all nodes could apply it
     BUG = "bug"
 
 
@@ -229,7 +274,7 @@ class Done(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="done"
     The command took effect.
 
     Attributes:
-        number: Join: the incarnation.
+        number: Join: the incarnation. AddVoter, RemoveVoter: the voters' new revision.
         created, updated, unchanged, removed: How many resources.
         missing: RemoveResources: the ids that were not there.
     """

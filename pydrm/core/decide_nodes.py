@@ -1,42 +1,28 @@
 """
-Deciding about the cluster and its nodes: forming, joining, leases, draining, leaving.
+Deciding about nodes: joining, leases, draining, leaving.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from pydrm.core.changes import Change, Formed, LeaseEnded, NodeChanged, SessionEnded
-from pydrm.core.commands import Done, Drain, Expire, Form, Join, Reason, Refused, Renew, Resign
+from pydrm.core.changes import Change, LeaseEnded, NodeChanged, SessionEnded
+from pydrm.core.commands import Done, Drain, Expire, Join, Reason, Refused, Renew, Resign
+from pydrm.core.decide_settings import is_name
 from pydrm.core.decision import Decision, current, refused
-from pydrm.core.records import Node, NodeState, Settings
+from pydrm.core.records import Node, NodeState, Role, Settings
 from pydrm.core.state import State
 
-__all__ = ["decide_drain", "decide_expire", "decide_form", "decide_join", "decide_renew", "decide_resign", "end_lease"]
-
-
-def decide_form(state: State, command: Form) -> Decision:
-    settings = Settings(command.cluster_id, command.members, command.lease_ttl_ms)
-    if state.settings == settings:
-        return Decision(Done())
-    if state.settings is not None:
-        return refused(Reason.ALREADY_FORMED, f"as {state.settings.cluster_id}")
-    if not command.members or command.lease_ttl_ms <= 0:
-        return refused(Reason.INVALID, "a cluster needs members and a lease_ttl above 0")
-    return Decision(Done(), (Formed(settings),))
+__all__ = ["decide_drain", "decide_expire", "decide_join", "decide_renew", "decide_resign", "end_lease"]
 
 
 def decide_join(state: State, command: Join) -> Decision:
     settings = state.settings
     if settings is None:
         return refused(Reason.NOT_FORMED)
-    if command.node not in dict(settings.members):
-        return refused(Reason.NOT_FOUND, f"{command.node} is not a member of {settings.cluster_id}")
-    if command.lease_ttl_ms != settings.lease_ttl_ms:
-        return refused(
-            Reason.SETTINGS_DIFFER,
-            f"lease_ttl is {settings.lease_ttl_ms / 1000} s in this cluster, not {command.lease_ttl_ms / 1000} s",
-        )
+    unfit = _unfit(settings, command)
+    if unfit is not None:
+        return Decision(unfit)
     old = state.nodes.get(command.node)
     if old is not None and old.nonce == command.nonce:
         return Decision(Done(number=old.incarnation)) if old.lives else refused(Reason.STALE, "it joined before")
@@ -56,9 +42,33 @@ def decide_join(state: State, command: Join) -> Decision:
         ttl_ms=settings.lease_ttl_ms,
         directory=command.directory,
         address=command.address,
+        protocol=command.protocol,
+        role=command.role,
     )
     changes.append(NodeChanged(joined))
     return Decision(Done(number=joined.incarnation), tuple(changes))
+
+
+def _unfit(settings: Settings, command: Join) -> Refused | None:
+    """Why no process that is set up like this one can join."""
+    if command.role is Role.VOTER and settings.voter(command.node) is None:
+        return Refused(Reason.NOT_FOUND, f"{command.node} is not a voter of {settings.cluster_id}")
+    if command.role is Role.WORKER and settings.voter(command.node) is not None:
+        return Refused(Reason.INVALID, f"{command.node} is a voter of {settings.cluster_id} and cannot be a worker")
+    if not is_name(command.node):
+        return Refused(Reason.INVALID, f'no node can be called "{command.node}"')
+    if command.protocol < settings.protocol:
+        return Refused(
+            Reason.TOO_OLD,
+            f"{command.node} speaks protocol {command.protocol} and the cluster {settings.protocol}; "
+            f"install a newer pydrm on {command.node}",
+        )
+    if command.lease_ttl_ms != settings.lease_ttl_ms:
+        return Refused(
+            Reason.SETTINGS_DIFFER,
+            f"lease_ttl is {settings.lease_ttl_ms / 1000} s in this cluster, not {command.lease_ttl_ms / 1000} s",
+        )
+    return None
 
 
 def decide_renew(state: State, command: Renew) -> Decision:

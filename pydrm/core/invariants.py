@@ -24,6 +24,7 @@ _HAS_HOLDER = {Phase.WAITING: False, Phase.HELD: True, Phase.OPENING: True, Phas
 def check(state: State) -> list[str]:
     """Every violated invariant in words; an empty list is what everybody wants."""
     return [
+        *_settings_make_sense(state),
         *_each_assignment(state),
         *_assignments_fit_records(state),
         *_claims_belong_to_known_incarnations(state),
@@ -37,13 +38,25 @@ def verify(state: State) -> list[str]:
     """
     What does not follow from the records though it should: digests, index and counter, in words.
 
-    For a state that was made of bytes. It takes as many seconds as there are hundred thousands of resources, or so.
+    For a state that was made of bytes. It takes seconds for a million resources.
     """
     return [
         *_tokens_are_unique_and_past(state),
         *_index_follows_from_assignments(state),
         *_digests_follow_from_records(state),
     ]
+
+
+def _settings_make_sense(state: State) -> Iterator[str]:
+    settings = state.settings
+    if settings is None:
+        return
+    names = [voter.name for voter in settings.voters]
+    if not names or names != sorted(set(names)) or len({voter.replica_id for voter in settings.voters}) < len(names):
+        yield f"the voters are {settings.voters}"
+    for name, node in state.nodes.items():
+        if node.lives and node.protocol < settings.protocol:
+            yield f"{name} lives at protocol {node.protocol}, in force is {settings.protocol}"
 
 
 def _each_assignment(state: State) -> Iterator[str]:

@@ -23,6 +23,7 @@ import attrs
 from pydrm.core.changes import Answered, Change, FloorRaised
 from pydrm.core.commands import (
     AddResources,
+    AddVoter,
     Answer,
     Command,
     Drain,
@@ -31,10 +32,12 @@ from pydrm.core.commands import (
     Form,
     Join,
     Place,
+    RaiseProtocol,
     Reason,
     Refused,
     Release,
     RemoveResources,
+    RemoveVoter,
     Renew,
     Report,
     Request,
@@ -45,14 +48,20 @@ from pydrm.core.decide_handles import decide_place, decide_release, decide_repor
 from pydrm.core.decide_nodes import (
     decide_drain,
     decide_expire,
-    decide_form,
     decide_join,
     decide_renew,
     decide_resign,
 )
 from pydrm.core.decide_resources import decide_add, decide_force, decide_remove
+from pydrm.core.decide_settings import (
+    decide_add_voter,
+    decide_form,
+    decide_raise_protocol,
+    decide_remove_voter,
+)
 from pydrm.core.decision import Decision, refused
 from pydrm.core.placement import STAGES, STEP_ASSIGNMENTS_MAX
+from pydrm.core.protocol import SINCE, speaks
 from pydrm.core.state import State, evolve
 
 __all__ = ["Outcome", "apply", "decide"]
@@ -83,8 +92,8 @@ def apply(state: State, request: Request) -> Outcome:
     changes = list(decision.changes)
     for change in decision.changes:
         evolve(state, change)
-    # What these change moves nobody, and they are most of an idle cluster's log.
-    if not isinstance(request.command, (Renew, Report, Form)):
+    # What these change moves nobody, and renewals are most of an idle cluster's log.
+    if not isinstance(request.command, _MOVES_NOBODY):
         for stage in STAGES:
             try:
                 placed = stage(state, STEP_ASSIGNMENTS_MAX)
@@ -105,6 +114,11 @@ def decide(state: State, command: Command) -> Decision:
     decider = _DECIDERS.get(type(command))
     if decider is None:
         return refused(Reason.INVALID, f"unknown command {type(command).__name__}")
+    if not speaks(state.settings, type(command)):
+        return refused(
+            Reason.UNSUPPORTED,
+            f"{type(command).__name__} needs protocol {SINCE[type(command)]}; raise it once all nodes are up to date",
+        )
     try:
         return decider(state, command)
     except Exception as error:  # noqa: BLE001 (rule 2: the border where a bug of ours becomes a refusal)
@@ -133,6 +147,8 @@ def _remember(state: State, request: RequestId | None, answer: Answer) -> list[C
     return changes
 
 
+_MOVES_NOBODY = (Renew, Report, Form, AddVoter, RemoveVoter, RaiseProtocol)
+
 _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     Form: decide_form,
     Join: decide_join,
@@ -146,4 +162,7 @@ _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     Report: decide_report,
     ForceRelease: decide_force,
     Place: decide_place,
+    AddVoter: decide_add_voter,
+    RemoveVoter: decide_remove_voter,
+    RaiseProtocol: decide_raise_protocol,
 }

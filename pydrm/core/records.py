@@ -31,7 +31,9 @@ __all__ = [
     "NodeState",
     "Phase",
     "Record",
+    "Role",
     "Settings",
+    "Voter",
 ]
 
 AssignmentKey = tuple[str, int]  # (resource id, slot)
@@ -166,6 +168,13 @@ class NodeState(enum.Enum):
     LEFT = "left"  # its lease was expired or resigned; this incarnation is dead for ever
 
 
+class Role(enum.Enum):
+    """What a node is in the group; it holds resources alike."""
+
+    VOTER = "voter"
+    WORKER = "worker"  # follows the log without a vote
+
+
 class Node(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """
     A node's newest incarnation and its lease.
@@ -177,6 +186,7 @@ class Node(msgspec.Struct, frozen=True, gc=False, array_like=True):
         ttl_ms: The time to live, in milliseconds, that came with that renewal.
         directory: Names the locked data directory on its host; "" if that cannot be relied on.
         address: Where peers reach it.
+        protocol: The highest that its version of pydrm can apply; see `protocol`.
     """
 
     name: str
@@ -187,6 +197,8 @@ class Node(msgspec.Struct, frozen=True, gc=False, array_like=True):
     ttl_ms: int
     directory: str = ""
     address: str = ""
+    protocol: int = 1
+    role: Role = Role.VOTER
 
     @property
     def lives(self) -> bool:
@@ -203,19 +215,49 @@ class Node(msgspec.Struct, frozen=True, gc=False, array_like=True):
             self.ttl_ms,
             self.directory,
             self.address,
+            self.protocol,
+            self.role.value,
         )
 
 
-class Settings(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What all nodes must agree on; set when the cluster is formed."""
+class Voter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """
+    One that votes: a node under the id that was born with its data directory, so that one that lost it is another.
 
-    cluster_id: str
-    members: tuple[tuple[str, str], ...]  # (voter's name, replica id), sorted
-    lease_ttl_ms: int
-    protocol: int = 1
+    Attributes:
+        address: Where peers reach it, as it was when it became a voter.
+    """
+
+    name: str
+    replica_id: str
+    address: str = ""
 
     def parts(self) -> tuple[object, ...]:
-        return (self.cluster_id, self.members, self.lease_ttl_ms, self.protocol)
+        return (self.name, self.replica_id, self.address)
+
+
+class Settings(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """
+    What all nodes must agree on; set when the cluster is formed, changed by command.
+
+    Attributes:
+        voters: By name.
+        protocol: The one in force; see `protocol`.
+        voters_revision: Grows by one with each change of the voters.
+    """
+
+    cluster_id: str
+    voters: tuple[Voter, ...]
+    lease_ttl_ms: int
+    protocol: int = 1
+    voters_revision: int = 1
+
+    def voter(self, name: str) -> Voter | None:
+        return next((voter for voter in self.voters if voter.name == name), None)
+
+    def parts(self) -> tuple[object, ...]:
+        voters = tuple([voter.parts() for voter in self.voters])
+        return (self.cluster_id, voters, self.lease_ttl_ms, self.protocol, self.voters_revision)
 
 
 class AuditEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -22,8 +22,10 @@ from pydrm.core.changes import (
     Formed,
     LeaseEnded,
     NodeChanged,
+    ProtocolRaised,
     SessionEnded,
     Undefined,
+    VotersChanged,
 )
 from pydrm.core.index import Index
 from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, Settings
@@ -39,7 +41,7 @@ AUDIT_ENTRIES_MAX = 1000
 class State:
     """
     Attributes:
-        settings: What the cluster was formed with; None before that.
+        settings: What all nodes agree on; None before the cluster is formed.
         nodes: Each node's newest incarnation, by name; kept after it left.
         records: Resources under management, by id.
         assignments: Who holds what, by (resource id, slot).
@@ -131,7 +133,7 @@ def evolve(state: State, change: Change) -> None:
             state.sessions.forget_below((node_name, incarnation), floor)
         case SessionEnded(node=node_name, incarnation=incarnation):
             state.sessions.end((node_name, incarnation))
-        case Formed(settings=settings):
+        case Formed(settings=settings) | VotersChanged(settings=settings) | ProtocolRaised(settings=settings):
             state.settings = settings
         case Audited(entry=entry):
             state.audit.put(entry.number, entry)

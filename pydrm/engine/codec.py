@@ -14,6 +14,7 @@ import msgspec
 
 from pydrm.core.commands import (
     AddResources,
+    AddVoter,
     Command,
     Drain,
     Expire,
@@ -21,8 +22,10 @@ from pydrm.core.commands import (
     Form,
     Join,
     Place,
+    RaiseProtocol,
     Release,
     RemoveResources,
+    RemoveVoter,
     Renew,
     Report,
     Request,
@@ -86,6 +89,9 @@ _NUMBERS: dict[type, int] = {
     Report: 10,
     ForceRelease: 11,
     Place: 12,
+    AddVoter: 13,
+    RemoveVoter: 14,
+    RaiseProtocol: 15,
 }
 
 _encoder = msgspec.msgpack.Encoder()

@@ -12,7 +12,7 @@ import attrs
 
 from pydrm.core.commands import Command, Request
 from pydrm.core.machine import Outcome
-from pydrm.core.records import Incarnation
+from pydrm.core.records import Incarnation, Voter
 from pydrm.core.state import State
 
 __all__ = ["Footing", "Membership", "Participant", "Port"]
@@ -23,7 +23,7 @@ class Membership:
     """What the formed cluster consists of, as this node's data directory knows it."""
 
     cluster_id: str
-    members: tuple[tuple[str, str], ...]
+    voters: tuple[Voter, ...]
     directory: str  # DataDirectory.on_this_host
 
 

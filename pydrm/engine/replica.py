@@ -24,7 +24,7 @@ import attrs
 
 from pydrm.core.commands import Command, Request
 from pydrm.core.machine import apply
-from pydrm.core.records import Incarnation
+from pydrm.core.records import Incarnation, Voter
 from pydrm.core.state import State
 from pydrm.engine.codec import Append, Forward, Frame, Hello, check_entry, decode_entry, encode_entry, encode_request
 from pydrm.engine.data_directory import DataDirectory
@@ -216,8 +216,9 @@ class Replica:
             random=self._random,
         )
         identity = self._directory.identity
-        members = tuple(sorted(identity.members.items()))
-        self._participant.formed(self, Membership(identity.cluster_id, members, self._directory.on_this_host))
+        addresses = {**self._config.voters, self._config.node: self._config.advertise}
+        voters = [Voter(name, id, addresses.get(name, "")) for name, id in sorted(identity.members.items())]
+        self._participant.formed(self, Membership(identity.cluster_id, tuple(voters), self._directory.on_this_host))
         self._transport.announce()
         for peer, hello in self._transport.heard().items():
             self._connect(self._raft, peer, hello)

@@ -38,7 +38,7 @@ from pydrm.core.commands import (
     Request,
 )
 from pydrm.core.machine import apply
-from pydrm.core.records import Assignment, Condition, Holder
+from pydrm.core.records import Assignment, Condition, Holder, Voter
 from pydrm.core.resource import Resource
 from pydrm.core.state import State
 from pydrm.engine.codec import definition_of
@@ -203,7 +203,7 @@ class Company:
         self.commands: list[Command] = []
         self.refuse: Callable[[Command], bool] = lambda command: False
         self.nodes: dict[str, NodeOnStage] = {}
-        self.do(Form("orders", tuple((name, f"replica-{name}") for name in "abc"), 2000))
+        self.do(Form("orders", tuple(Voter(name, f"replica-{name}") for name in "abc"), 2000))
 
     def add_node(self, name: str, actor: Actor | None = None, **options: float) -> NodeOnStage:
         node = self.nodes[name] = NodeOnStage(self, name, actor or Actor(), **options)

@@ -20,7 +20,7 @@ from pydrm.core.commands import Command, Done, Expire, Form, Join, Reason, Refus
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.state import State
 from pydrm.errors import ClusterRefused, ConfigurationError, Superseded
-from tests.core.build import LEASE_TTL_MS, MEMBERS, Cluster, cluster, join
+from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, cluster, join
 
 TTL_S = LEASE_TTL_MS / 1000
 
@@ -429,7 +429,7 @@ class Life:
         self._leads_since: list[float | None] = [0.0, None]
 
     def run(self, seconds: float) -> None:
-        self.commit(Form("orders", MEMBERS, LEASE_TTL_MS))
+        self.commit(Form("orders", VOTERS, LEASE_TTL_MS))
         self.holder_ticks()
         for number in (0, 1):
             self.voter_ticks(number)

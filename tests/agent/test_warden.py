@@ -37,7 +37,7 @@ from pydrm.core.records import AssignmentKey, Condition
 from pydrm.core.state import State
 from pydrm.engine import Footing, Membership
 from pydrm.errors import DrmError, Superseded
-from tests.core.build import LEASE_TTL_MS, MEMBERS, Cluster, add, cluster, join, numbered
+from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, add, cluster, join, numbered
 
 START = 1000.0
 STALL_TIMEOUT_S = 5.0
@@ -122,7 +122,7 @@ class Scene:
             new_nonce=lambda: f"nonce-{next(nonces)}",
             exit=self.exits.append,
         )
-        self.warden.formed(self, Membership("orders", MEMBERS, "directory-a"))
+        self.warden.formed(self, Membership("orders", VOTERS, "directory-a"))
 
     # Port
 
@@ -226,7 +226,7 @@ def test_the_leader_forms_the_cluster_until_it_is_formed():
     scene.tick(leads=True)
     scene.tick(0.4, leads=True)
     scene.tick(0.2, leads=True)
-    form = Form("orders", MEMBERS, LEASE_TTL_MS)
+    form = Form("orders", VOTERS, LEASE_TTL_MS)
 
     assert as_follower == []
     assert scene.submitted == [form, form]

@@ -36,9 +36,9 @@ from pydrm.core.commands import (
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Condition, Definition, Phase
+from pydrm.core.records import Assignment, Condition, Definition, Phase, Settings
 from pydrm.core.state import State
-from tests.core.build import LEASE_TTL_MS, MEMBERS
+from tests.core.build import LEASE_TTL_MS, VOTERS
 
 ROUNDS_MAX = 60
 
@@ -89,6 +89,7 @@ class Process:
 class World:
     def __init__(self) -> None:
         self.state = State()
+        self.protocol = 1  # Of the version that is installed when a process starts.
         self.twin: State | None = None  # A replica that began from a picture of the state.
         self.processes: list[Process] = []
         self.eager: set[str] = set()  # Nodes whose processes open at once whatever they may.
@@ -98,7 +99,7 @@ class World:
         self.forced: set[str] = set()  # Ids that have ever been taken by force.
         self.forgotten: set[str] = set()  # Those of them whose record went, and with it who is excluded.
         self.highest: dict[str, int] = {}  # The highest token that each id has had.
-        self.apply(Request(Form("orders", MEMBERS, LEASE_TTL_MS)))
+        self.apply(Request(Form("orders", VOTERS, LEASE_TTL_MS)))
 
     # --- the log
 
@@ -187,6 +188,11 @@ class World:
 
     # --- processes
 
+    @property
+    def settings(self) -> Settings:
+        assert self.state.settings is not None
+        return self.state.settings
+
     def process(self, node: str, incarnation: int) -> Process:
         return next(p for p in self.processes if (p.node, p.incarnation) == (node, incarnation))
 
@@ -200,7 +206,8 @@ class World:
         replaces = old.incarnation if old else 0
         number = self.state.next_incarnation
         self.processes.append(Process(node, number, directory))
-        outcome = self.apply(Request(Join(node, nonce, replaces, LEASE_TTL_MS, directory)))
+        command = Join(node, nonce, replaces, LEASE_TTL_MS, directory, protocol=self.protocol)
+        outcome = self.apply(Request(command))
         if outcome.answer != Done(number=number):
             self.processes.pop()
         return outcome

@@ -40,11 +40,11 @@ from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.picture import SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Condition, Definition, Holder, Phase, Record
+from pydrm.core.records import Assignment, Condition, Definition, Holder, Phase, Record, Voter
 from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 
-MEMBERS = tuple((name, f"replica-{name}") for name in "abcdef")
+VOTERS = tuple(Voter(name, f"replica-{name}", f"{name}.example:7000") for name in "abcdef")
 LEASE_TTL_MS = 2000
 
 
@@ -186,7 +186,7 @@ class Cluster:
 def cluster(*names: str, resources: Iterable[str] = (), checked: bool = True, **definition: object) -> Cluster:
     """A formed cluster in which *names* have joined in this order (incarnation 1, 2, ...) and hold *resources*."""
     built = Cluster(checked=checked)
-    built.apply(Form("orders", MEMBERS, LEASE_TTL_MS))
+    built.apply(Form("orders", VOTERS, LEASE_TTL_MS))
     for number, name in enumerate(names, start=1):
         built.apply(join(name, nonce=f"boot-{number}", directory=f"disk-{name}"))
     if resources:

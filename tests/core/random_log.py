@@ -16,6 +16,7 @@ from random import Random
 from pydrm.core import machine
 from pydrm.core.commands import (
     AddResources,
+    AddVoter,
     Command,
     Drain,
     Expire,
@@ -25,8 +26,10 @@ from pydrm.core.commands import (
     HandleReport,
     Join,
     Place,
+    RaiseProtocol,
     Release,
     RemoveResources,
+    RemoveVoter,
     Renew,
     Report,
     Request,
@@ -34,9 +37,9 @@ from pydrm.core.commands import (
     Resign,
 )
 from pydrm.core.machine import Outcome, apply
-from pydrm.core.records import Condition, Definition, Node
+from pydrm.core.records import Condition, Definition, Node, Role, Settings
 from pydrm.core.state import State
-from tests.core.build import LEASE_TTL_MS, MEMBERS
+from tests.core.build import LEASE_TTL_MS, VOTERS
 
 IDS = [f"resource-{number}" for number in range(80)]
 STEP_MAX = 7  # So small that steps often stop in the middle of something.
@@ -59,7 +62,7 @@ class RandomLog:
 
     def _next(self) -> Request:
         if self.state.settings is None:
-            return Request(Form("orders", MEMBERS, LEASE_TTL_MS))
+            return Request(Form("orders", VOTERS, LEASE_TTL_MS))
         if self.said and self.random.random() < 0.08:
             return self.random.choice(self.said[-200:])
         makers: list[tuple[int, Callable[[], Command]]] = [
@@ -74,6 +77,9 @@ class RandomLog:
             (15, self._report),
             (2, self._force),
             (8, Place),
+            (1, self._add_voter),
+            (1, self._remove_voter),
+            (1, self._raise_protocol),
         ]
         make = self.random.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0]
         request = Request(make(), self._request_id() if self.random.random() < 0.5 else None)
@@ -99,7 +105,27 @@ class RandomLog:
         old = self.state.nodes.get(name)
         directory = self.random.choice([f"disk-{name}", "elsewhere", ""])
         replaces = old.incarnation if old else 0
-        return Join(name, f"nonce-{self.random.randrange(10**9)}", replaces, LEASE_TTL_MS, directory)
+        nonce = f"nonce-{self.random.randrange(10**9)}"
+        protocol = self._settings().protocol + self.random.choice([-1, 0, 0, 0, 1, 1])
+        voter = self._settings().voter(name) is not None
+        role = Role.VOTER if voter != (self.random.random() < 0.05) else Role.WORKER
+        return Join(name, nonce, replaces, LEASE_TTL_MS, directory, protocol=protocol, role=role)
+
+    def _settings(self) -> Settings:
+        assert self.state.settings is not None
+        return self.state.settings
+
+    def _add_voter(self) -> Command:
+        name = self.random.choice("abcdef")
+        revision = self._settings().voters_revision - (self.random.random() < 0.1)
+        return AddVoter(name, f"replica-{self.random.randrange(10**9)}", f"{name}.example:7000", revision)
+
+    def _remove_voter(self) -> Command:
+        voter = self.random.choice(self._settings().voters)
+        return RemoveVoter(voter.name, voter.replica_id, self._settings().voters_revision)
+
+    def _raise_protocol(self) -> Command:
+        return RaiseProtocol(self._settings().protocol + self.random.choice([0, 1, 1, 1, 2]))
 
     def _renew(self) -> Command:
         node = self._node()

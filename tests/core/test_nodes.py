@@ -10,22 +10,22 @@ from pydrm.core.changes import LeaseEnded, NodeChanged, SessionEnded
 from pydrm.core.commands import Done, Drain, Expire, Form, Reason, RequestId, Resign
 from pydrm.core.machine import Outcome
 from pydrm.core.records import Node, NodeState, Phase, Settings
-from tests.core.build import LEASE_TTL_MS, MEMBERS, Cluster, add, cluster, join, refused, renew
+from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, add, cluster, join, refused, renew
 
-FORM = Form("orders", MEMBERS, LEASE_TTL_MS)
+FORM = Form("orders", VOTERS, LEASE_TTL_MS)
 
 
 # --- Form ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_cluster_is_formed_once_with_its_members_and_settings():
+def test_a_cluster_is_formed_once_with_its_voters_and_settings():
     """Forming binds the voters to their replica ids and fixes the lease's time to live."""
     new = Cluster()
 
     answer = new.do(FORM)
 
     assert answer == Done()
-    assert new.state.settings == Settings("orders", MEMBERS, LEASE_TTL_MS)
+    assert new.state.settings == Settings("orders", VOTERS, LEASE_TTL_MS)
 
 
 def test_forming_again_with_the_same_values_is_done_and_changes_nothing():
@@ -43,10 +43,10 @@ def test_forming_again_with_the_same_values_is_done_and_changes_nothing():
     "other",
     [
         attrs.evolve(FORM, cluster_id="others"),
-        attrs.evolve(FORM, members=MEMBERS[:2]),
+        attrs.evolve(FORM, voters=VOTERS[:2]),
         attrs.evolve(FORM, lease_ttl_ms=5000),
     ],
-    ids=["another-id", "other-members", "another-ttl"],
+    ids=["another-id", "other-voters", "another-ttl"],
 )
 def test_a_formed_cluster_cannot_be_formed_differently(other: Form):
     """An empty voter that comes back cannot make a second cluster out of the first."""
@@ -59,10 +59,10 @@ def test_a_formed_cluster_cannot_be_formed_differently(other: Form):
 
 @pytest.mark.parametrize(
     "bad",
-    [attrs.evolve(FORM, members=()), attrs.evolve(FORM, lease_ttl_ms=0), attrs.evolve(FORM, lease_ttl_ms=-1)],
-    ids=["no-members", "no-ttl", "negative-ttl"],
+    [attrs.evolve(FORM, voters=()), attrs.evolve(FORM, lease_ttl_ms=0), attrs.evolve(FORM, lease_ttl_ms=-1)],
+    ids=["no-voters", "no-ttl", "negative-ttl"],
 )
-def test_a_cluster_without_members_or_a_lease_is_not_formed(bad: Form):
+def test_a_cluster_without_voters_or_a_lease_is_not_formed(bad: Form):
     """What cannot work is refused before it is written."""
     new = Cluster()
 
@@ -90,7 +90,7 @@ def test_nobody_joins_a_cluster_that_is_not_formed():
 
 
 def test_a_stranger_does_not_join():
-    """Only members may hold anything."""
+    """Only voters and workers may hold anything."""
     assert refused(cluster("a").apply(join("mallory"))) is Reason.NOT_FOUND
 
 

@@ -13,7 +13,7 @@ from pydrm.core.commands import Form, Place, RequestId
 from pydrm.core.invariants import check, verify
 from pydrm.core.picture import CHUNK_ITEMS, SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Condition, Phase
+from pydrm.core.records import Assignment, Condition, Phase, Voter
 from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 from tests.core.build import LEASE_TTL_MS, Cluster, add, cluster, numbered, opening_at_b, remove, through_bytes
@@ -92,7 +92,7 @@ def test_a_section_is_given_in_chunks():
 def test_restored_records_share_the_strings_they_have_in_common():
     """A million ids in two records each, and a million names of three nodes."""
     built = Cluster()
-    built.apply(Form("orders", (("node-a", "replica-a"),), LEASE_TTL_MS))
+    built.apply(Form("orders", (Voter("node-a", "replica-a"),), LEASE_TTL_MS))
     built.join("node-a")
     built.apply(add("resource-1"))
 

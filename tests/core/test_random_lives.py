@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pydrm.core import machine
 from pydrm.core.commands import (
     AddResources,
+    AddVoter,
     Command,
     Drain,
     Expire,
@@ -22,9 +23,11 @@ from pydrm.core.commands import (
     Handle,
     Join,
     Place,
+    RaiseProtocol,
     Refused,
     Release,
     RemoveResources,
+    RemoveVoter,
     Renew,
     Request,
     RequestId,
@@ -218,6 +221,27 @@ class Lives(RuleBasedStateMachine):
     @rule(now=st.booleans())
     def somebody_goes_on_placing(self, now: bool) -> None:
         self.send(Place(), now=now)
+
+    @rule(name=st.sampled_from("efg"), replica=st.integers(0, 2), stale=st.booleans(), now=st.booleans())
+    def somebody_changes_the_voters(self, name: str, replica: int, stale: bool, now: bool) -> None:
+        """Of those that have no node here: who may join is another rule's business."""
+        settings = self.world.settings
+        revision = settings.voters_revision - stale
+        voter = settings.voter(name)
+        if voter is None:
+            self.send(AddVoter(name, f"replica-{name}{replica}", f"{name}.example:7000", revision), now=now)
+        else:
+            self.send(RemoveVoter(name, voter.replica_id, revision), now=now)
+
+    @rule()
+    def a_newer_version_is_there_for_processes_that_start(self) -> None:
+        self.world.protocol += 1
+
+    @rule(more=st.integers(0, 2), now=st.booleans())
+    def somebody_raises_the_protocol(self, more: int, now: bool) -> None:
+        """To what new processes have, so that they can join; it is refused while older ones live."""
+        to = min(self.world.settings.protocol + more, self.world.protocol)
+        self.send(RaiseProtocol(to), now=now)
 
     @precondition(lambda self: self.mail)
     @rule(data=st.data(), again=st.booleans())

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pydrm.core.commands import Done, Reason, Refused
-from pydrm.core.records import Condition, Definition, Record, Settings
+from pydrm.core.records import Condition, Definition, Record, Settings, Voter
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 from pydrm.core.table import Table, fingerprint
@@ -57,7 +57,7 @@ def test_every_field_of_a_record_is_in_its_fingerprint():
     house.apply(remove("r1"))
     house.apply(add("r1"))
     records: list[Struct] = [
-        Settings("orders", (("a", "1"),), 2000),
+        Settings("orders", (Voter("a", "1", "a.example:7000"),), 2000),
         house.record("r1"),
         house.record("r1").definition,
         house.assignment("r1"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pydrm.core.commands import (
     AddResources,
+    AddVoter,
     Command,
     Drain,
     Expire,
@@ -22,15 +23,17 @@ from pydrm.core.commands import (
     HandleReport,
     Join,
     Place,
+    RaiseProtocol,
     Release,
     RemoveResources,
+    RemoveVoter,
     Renew,
     Report,
     Request,
     RequestId,
     Resign,
 )
-from pydrm.core.records import Condition, Definition
+from pydrm.core.records import Condition, Definition, Role, Voter
 from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
 from pydrm.engine.codec import (
     Append,
@@ -59,8 +62,8 @@ from pydrm.engine.codec import (
 from pydrm.errors import InvalidResource
 
 COMMANDS: list[Command] = [
-    Form("orders-1", (("a", "replica-a"), ("b", "replica-b")), 2000),
-    Join("a", "nonce", 3, 2000, "directory", "a.example:7000"),
+    Form("orders-1", (Voter("a", "replica-a", "a.example:7000"), Voter("b", "replica-b")), 2000),
+    Join("a", "nonce", 3, 2000, "directory", "a.example:7000", 2, Role.WORKER),
     Renew("a", 4, 2**40, 2000),
     Expire("a", 4, 7),
     Drain("a", 4),
@@ -71,6 +74,9 @@ COMMANDS: list[Command] = [
     Report("a", 4, tuple(HandleReport("one", 0, 11, condition, "why") for condition in Condition)),
     ForceRelease("one", 0, 11, "it is stuck"),
     Place(),
+    AddVoter("d", "replica-d", "d.example:7000", 4),
+    RemoveVoter("d", "replica-d", 5),
+    RaiseProtocol(2),
 ]
 
 # For ever: whoever changes one of these makes the logs of all clusters unreadable.
@@ -87,6 +93,9 @@ NUMBERS = {
     Report: 10,
     ForceRelease: 11,
     Place: 12,
+    AddVoter: 13,
+    RemoveVoter: 14,
+    RaiseProtocol: 15,
 }
 
 FRAMES: list[Frame] = [
@@ -160,9 +169,9 @@ def test_a_command_without_a_field_that_has_a_default_is_read():
 
 def test_a_command_of_a_newer_version_is_refused_and_its_number_named():
     """It must not be skipped: the others will not skip it."""
-    written = msgspec.msgpack.encode([(13, None, {})])
+    written = msgspec.msgpack.encode([(99, None, {})])
 
-    with pytest.raises(CodecError, match="command 13 is of a newer version of pydrm"):
+    with pytest.raises(CodecError, match="command 99 is of a newer version of pydrm"):
         decode_entry(written)
 
 
@@ -221,7 +230,7 @@ def test_an_entry_is_checked_as_the_log_has_it():
     entry = encode_entry([encode_request(Request(Drain("a", 4)))])
 
     check_entry(b"\x00" + entry)
-    for bad in (entry, b"\x00" + entry[:-1], b"\x00", b"", b"\x00" + msgspec.msgpack.encode([(13, None, {})])):
+    for bad in (entry, b"\x00" + entry[:-1], b"\x00", b"", b"\x00" + msgspec.msgpack.encode([(99, None, {})])):
         with pytest.raises(ValueError, match=r"an entry of the log|newer version"):
             check_entry(bad)
 

@@ -85,7 +85,7 @@ class Member:
         self._asked_at = now
         if self._port.state.settings is None:
             if footing.leads_since is not None:
-                self._port.submit(Form(self._membership.cluster_id, self._membership.members, LEASE_TTL_MS))
+                self._port.submit(Form(self._membership.cluster_id, self._membership.voters, LEASE_TTL_MS))
             return
         former = self._port.state.nodes.get(self.name)
         self._nonce = f"{self.name}-{next(self._nonces)}"
