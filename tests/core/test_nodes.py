@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from msgspec.structs import replace
 
 from pydrm.core.changes import LeaseEnded, NodeChanged, SessionEnded
 from pydrm.core.commands import Done, Drain, Expire, Form, Reason, RequestId, Resign
@@ -41,9 +42,9 @@ def test_forming_again_with_the_same_values_is_done_and_changes_nothing():
 @pytest.mark.parametrize(
     "other",
     [
-        attrs.evolve(FORM, cluster_id="others"),
-        attrs.evolve(FORM, members=MEMBERS[:2]),
-        attrs.evolve(FORM, lease_ttl_ms=5000),
+        replace(FORM, cluster_id="others"),
+        replace(FORM, members=MEMBERS[:2]),
+        replace(FORM, lease_ttl_ms=5000),
     ],
     ids=["another-id", "other-members", "another-ttl"],
 )
@@ -58,7 +59,7 @@ def test_a_formed_cluster_cannot_be_formed_differently(other: Form):
 
 @pytest.mark.parametrize(
     "bad",
-    [attrs.evolve(FORM, members=()), attrs.evolve(FORM, lease_ttl_ms=0), attrs.evolve(FORM, lease_ttl_ms=-1)],
+    [replace(FORM, members=()), replace(FORM, lease_ttl_ms=0), replace(FORM, lease_ttl_ms=-1)],
     ids=["no-members", "no-ttl", "negative-ttl"],
 )
 def test_a_cluster_without_members_or_a_lease_is_not_formed(bad: Form):
