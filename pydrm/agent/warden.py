@@ -16,11 +16,11 @@ from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
 from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
-from pydrm.core.changes import AssignmentChanged, AssignmentDropped, LeaseEnded
+from pydrm.core.changes import AssignmentChanged, AssignmentDropped, LeaseEnded, NodeChanged
 from pydrm.core.commands import Form, Join, Place, Renew, Request
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import unfinished
-from pydrm.core.records import AssignmentKey, Role
+from pydrm.core.records import Assignment, AssignmentKey, Role
 from pydrm.engine import Footing, Mailbox, Membership, Port
 from pydrm.errors import DrmError
 
@@ -121,13 +121,15 @@ class Warden:
         if isinstance(request.command, Join):
             self._act(self._keeper.applied_join(request.command, outcome.answer, now))
         for change in outcome.changes:
-            self._watch.note(change, now)
-            if isinstance(change, LeaseEnded):
-                self._act(self._keeper.lease_ended(change.node.name, change.node.incarnation, now))
-            elif isinstance(change, AssignmentChanged):
-                self._note_assignment(change)
+            # The first is by far the most frequent.
+            if isinstance(change, AssignmentChanged):
+                self._note_assignment(change.assignment)
             elif isinstance(change, AssignmentDropped):
                 self._note_dropped((change.resource, change.slot))
+            elif isinstance(change, (NodeChanged, LeaseEnded)):
+                self._watch.note(change, now)
+                if isinstance(change, LeaseEnded):
+                    self._act(self._keeper.lease_ended(change.node.name, change.node.incarnation, now))
         if isinstance(request.command, Renew):
             self._act(self._keeper.applied_renew(request.command, outcome.answer))
 
@@ -196,14 +198,14 @@ class Warden:
             case Step.RENEWED | Step.NOTHING:
                 pass
 
-    def _note_assignment(self, change: AssignmentChanged) -> None:
-        assignment = change.assignment
-        mine = (self._node, self._lease.incarnation)
-        if any((claim.node, claim.incarnation) == mine for claim in assignment.claims()):
-            self._mine.add(assignment.key)
-            self._changed[assignment.key] = None
-        else:
-            self._note_dropped(assignment.key)
+    def _note_assignment(self, assignment: Assignment) -> None:
+        key = assignment.key
+        for claim in assignment.claims():
+            if claim.node == self._node and claim.incarnation == self._lease.incarnation:
+                self._mine.add(key)
+                self._changed[key] = None
+                return
+        self._note_dropped(key)
 
     def _note_dropped(self, key: AssignmentKey) -> None:
         if key in self._mine:

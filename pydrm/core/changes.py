@@ -2,14 +2,14 @@
 What happened, in the past tense: what `decide` returns, `evolve` writes and everyone else reads.
 
 A change carries the whole new record, so that writing it cannot fail and a reader needs nothing
-else to understand it.
+else to understand it. As with commands, Python's collector does not see them.
 """
 
 from __future__ import annotations
 
 import enum
 
-import attrs
+import msgspec
 
 from pydrm.core.commands import Answer
 from pydrm.core.records import Assignment, AuditEntry, Node, Record, Settings
@@ -49,74 +49,62 @@ class Cause(enum.Enum):
     REPORTED = "reported"
 
 
-@attrs.frozen
-class Formed:
+class Formed(msgspec.Struct, frozen=True, gc=False):
     settings: Settings
 
 
-@attrs.frozen
-class VotersChanged:
+class VotersChanged(msgspec.Struct, frozen=True, gc=False):
     settings: Settings
 
 
-@attrs.frozen
-class ProtocolRaised:
+class ProtocolRaised(msgspec.Struct, frozen=True, gc=False):
     settings: Settings
 
 
-@attrs.frozen
-class NodeChanged:
+class NodeChanged(msgspec.Struct, frozen=True, gc=False):
     """Joined, renewed or draining: the node's record as it is now."""
 
     node: Node
 
 
-@attrs.frozen
-class LeaseEnded:
+class LeaseEnded(msgspec.Struct, frozen=True, gc=False):
     """The incarnation in *node* is dead; *node* is its last record, LEFT."""
 
     node: Node
 
 
-@attrs.frozen
-class Defined:
+class Defined(msgspec.Struct, frozen=True, gc=False):
     record: Record
 
 
-@attrs.frozen
-class Undefined:
+class Undefined(msgspec.Struct, frozen=True, gc=False):
     resource: str
 
 
-@attrs.frozen
-class AssignmentChanged:
+class AssignmentChanged(msgspec.Struct, frozen=True, gc=False):
     assignment: Assignment
     cause: Cause
 
 
-@attrs.frozen
-class AssignmentDropped:
+class AssignmentDropped(msgspec.Struct, frozen=True, gc=False):
     """The record went with it; *resource* is under management no more."""
 
     resource: str
     slot: int
 
 
-@attrs.frozen
-class Audited:
+class Audited(msgspec.Struct, frozen=True, gc=False):
     entry: AuditEntry
 
 
-@attrs.frozen
-class Answered:
+class Answered(msgspec.Struct, frozen=True, gc=False):
     node: str
     incarnation: int
     sequence: int
     answer: Answer
 
 
-@attrs.frozen
-class FloorRaised:
+class FloorRaised(msgspec.Struct, frozen=True, gc=False):
     """The client waits for nothing below *floor* any more."""
 
     node: str
@@ -124,8 +112,7 @@ class FloorRaised:
     floor: int
 
 
-@attrs.frozen
-class SessionEnded:
+class SessionEnded(msgspec.Struct, frozen=True, gc=False):
     node: str
     incarnation: int
 

@@ -5,13 +5,15 @@ Commands are imperatives and plain values; the log carries them. A command that 
 `RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire, Place and
 those about voters and protocol need none, because each names what it saw and is refused when that
 is no longer so.
+
+Many are made, and most live for as long as a request is under way; so Python's collector does not see them
+(`gc=False`). That is sound because they hold no cycle: they are frozen, and are made of what was there before.
 """
 
 from __future__ import annotations
 
 import enum
 
-import attrs
 import msgspec
 
 from pydrm.core.records import Condition, Definition, Role, Voter
@@ -44,8 +46,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class Form:
+class Form(msgspec.Struct, frozen=True, gc=False):
     """Bind the voters to their replica ids and fix the settings; once in a cluster's life."""
 
     cluster_id: str
@@ -53,8 +54,7 @@ class Form:
     lease_ttl_ms: int
 
 
-@attrs.frozen
-class Join:
+class Join(msgspec.Struct, frozen=True, gc=False):
     """
     Begin a new incarnation of *node*, in place of incarnation *replaces* (0: there was none).
 
@@ -74,8 +74,7 @@ class Join:
     role: Role = Role.VOTER
 
 
-@attrs.frozen
-class Renew:
+class Renew(msgspec.Struct, frozen=True, gc=False):
     """Extend a lease. Never retried: each try has a count of its own."""
 
     node: str
@@ -84,8 +83,7 @@ class Renew:
     ttl_ms: int
 
 
-@attrs.frozen
-class Expire:
+class Expire(msgspec.Struct, frozen=True, gc=False):
     """End a lease whose newest renewal is still *count*: compare and set, so the log's order decides."""
 
     node: str
@@ -93,24 +91,21 @@ class Expire:
     count: int
 
 
-@attrs.frozen
-class Drain:
+class Drain(msgspec.Struct, frozen=True, gc=False):
     """Have the node hand over all it holds and place nothing on it."""
 
     node: str
     incarnation: int
 
 
-@attrs.frozen
-class Resign:
+class Resign(msgspec.Struct, frozen=True, gc=False):
     """End one's own lease; sent when nothing is open any more."""
 
     node: str
     incarnation: int
 
 
-@attrs.frozen
-class AddResources:
+class AddResources(msgspec.Struct, frozen=True, gc=False):
     """
     Put resources under management, all or none.
 
@@ -122,13 +117,11 @@ class AddResources:
     if_absent: bool = False
 
 
-@attrs.frozen
-class RemoveResources:
+class RemoveResources(msgspec.Struct, frozen=True, gc=False):
     ids: tuple[str, ...]
 
 
-@attrs.frozen
-class Handle:
+class Handle(msgspec.Struct, frozen=True, gc=False):
     """Names one handle: an assignment and the token it was opened under."""
 
     resource: str
@@ -136,8 +129,7 @@ class Handle:
     token: int
 
 
-@attrs.frozen
-class Release:
+class Release(msgspec.Struct, frozen=True, gc=False):
     """The node has no handle for these any more and will never open one under those tokens."""
 
     node: str
@@ -145,8 +137,7 @@ class Release:
     handles: tuple[Handle, ...]
 
 
-@attrs.frozen
-class HandleReport:
+class HandleReport(msgspec.Struct, frozen=True, gc=False):
     resource: str
     slot: int
     token: int
@@ -154,8 +145,7 @@ class HandleReport:
     detail: str = ""
 
 
-@attrs.frozen
-class Report:
+class Report(msgspec.Struct, frozen=True, gc=False):
     """How the node's handles are."""
 
     node: str
@@ -163,8 +153,7 @@ class Report:
     reports: tuple[HandleReport, ...]
 
 
-@attrs.frozen
-class ForceRelease:
+class ForceRelease(msgspec.Struct, frozen=True, gc=False):
     """Take an assignment from its holder without waiting for it; an exception to "one holder"."""
 
     resource: str
@@ -173,13 +162,11 @@ class ForceRelease:
     reason: str
 
 
-@attrs.frozen
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Go on with placing and moving where an earlier command reached its limit."""
 
 
-@attrs.frozen
-class AddVoter:
+class AddVoter(msgspec.Struct, frozen=True, gc=False):
     """
     Give a vote to one more.
 
@@ -193,8 +180,7 @@ class AddVoter:
     revision: int
 
 
-@attrs.frozen
-class RemoveVoter:
+class RemoveVoter(msgspec.Struct, frozen=True, gc=False):
     """Take the vote from one, named with its replica id. *revision* as in `AddVoter`."""
 
     name: str
@@ -202,8 +188,7 @@ class RemoveVoter:
     revision: int
 
 
-@attrs.frozen
-class RaiseProtocol:
+class RaiseProtocol(msgspec.Struct, frozen=True, gc=False):
     """Allow what came with protocols up to *to*, for ever; refused while somebody could not apply it."""
 
     to: int
@@ -228,8 +213,7 @@ Command = (
 )
 
 
-@attrs.frozen
-class RequestId:
+class RequestId(msgspec.Struct, frozen=True, gc=False):
     """
     Makes a command take effect once.
 
@@ -243,8 +227,7 @@ class RequestId:
     floor: int
 
 
-@attrs.frozen
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A command as the log carries it."""
 
     command: Command

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from pydrm.core.changes import Change
 from pydrm.core.commands import Answer, Reason, Refused
@@ -14,8 +14,7 @@ from pydrm.core.state import State
 __all__ = ["Decision", "current", "refused"]
 
 
-@attrs.frozen
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What a command does: its answer and the changes to write, in order."""
 
     answer: Answer

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
+import msgspec
 
 from pydrm.core.changes import Answered, Change, FloorRaised
 from pydrm.core.commands import (
@@ -67,8 +67,7 @@ from pydrm.core.state import State, evolve
 __all__ = ["Outcome", "apply", "decide"]
 
 
-@attrs.frozen
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """
     What a request did, after placement.
 

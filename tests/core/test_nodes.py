@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 from msgspec.structs import replace
 
 from pydrm.core.changes import LeaseEnded, NodeChanged, SessionEnded
 from pydrm.core.commands import Done, Drain, Expire, Form, Reason, RequestId, Resign
 from pydrm.core.machine import Outcome
-from pydrm.core.records import Node, NodeState, Phase, Settings
+from pydrm.core.records import Node, NodeState, Phase, Role, Settings
 from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, add, cluster, join, refused, renew
 
 FORM = Form("orders", VOTERS, LEASE_TTL_MS)
@@ -42,9 +41,9 @@ def test_forming_again_with_the_same_values_is_done_and_changes_nothing():
 @pytest.mark.parametrize(
     "other",
     [
-        attrs.evolve(FORM, cluster_id="others"),
-        attrs.evolve(FORM, voters=VOTERS[:2]),
-        attrs.evolve(FORM, lease_ttl_ms=5000),
+        replace(FORM, cluster_id="others"),
+        replace(FORM, voters=VOTERS[:2]),
+        replace(FORM, lease_ttl_ms=5000),
     ],
     ids=["another-id", "other-voters", "another-ttl"],
 )
@@ -59,7 +58,7 @@ def test_a_formed_cluster_cannot_be_formed_differently(other: Form):
 
 @pytest.mark.parametrize(
     "bad",
-    [attrs.evolve(FORM, voters=()), attrs.evolve(FORM, lease_ttl_ms=0), attrs.evolve(FORM, lease_ttl_ms=-1)],
+    [replace(FORM, voters=()), replace(FORM, lease_ttl_ms=0), replace(FORM, lease_ttl_ms=-1)],
     ids=["no-voters", "no-ttl", "negative-ttl"],
 )
 def test_a_cluster_without_voters_or_a_lease_is_not_formed(bad: Form):
@@ -89,9 +88,15 @@ def test_nobody_joins_a_cluster_that_is_not_formed():
     assert refused(Cluster().apply(join("a"))) is Reason.NOT_FORMED
 
 
-def test_a_stranger_does_not_join():
-    """Only voters and workers may hold anything."""
-    assert refused(cluster("a").apply(join("mallory"))) is Reason.NOT_FOUND
+def test_a_node_without_a_vote_joins_like_any_other():
+    """Set up as a worker, or as a voter that has no vote yet: who may speak to the cluster is for the links to say."""
+    house = cluster("a")
+
+    for role in Role:
+        joined = replace(join(f"new-{role.value}"), role=role)
+        assert refused(house.apply(joined)) is None
+
+    assert house.state.nodes["new-worker"].role is Role.WORKER
 
 
 def test_a_node_with_another_lease_ttl_does_not_join_and_is_told_both():

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from pydrm.core import machine, protocol
 from pydrm.core.commands import AddResources, Command, Done, Form, Join, RaiseProtocol, Reason, Refused, Request
@@ -27,15 +28,13 @@ from tests.core.random_log import RandomLog
 Entry = tuple[int, bytes]  # What a log has of a command: its number and a map by names.
 
 
-@attrs.frozen
-class Pause:
+class Pause(msgspec.Struct, frozen=True, gc=False):
     """Like RemoveResources, which is enough for a command that nobody knew before."""
 
     ids: tuple[str, ...]
 
 
-@attrs.frozen
-class AddPaused(AddResources):
+class AddPaused(AddResources, frozen=True, gc=False):
     """AddResources as the later version has it; *paused* means that nothing is added."""
 
     paused: bool = False
@@ -104,7 +103,7 @@ class Replica:
 
 
 def upgraded(name: str, replaces: int) -> Join:
-    return attrs.evolve(join(name, nonce=f"{name}-new", replaces=replaces, directory=f"disk-{name}"), protocol=2)
+    return replace(join(name, nonce=f"{name}-new", replaces=replaces, directory=f"disk-{name}"), protocol=2)
 
 
 def pair() -> tuple[Replica, Replica]:

@@ -47,6 +47,12 @@ from pydrm.engine.codec import (
     PreVoteAnswer,
     Refusal,
     RequestVote,
+    SnapshotDone,
+    SnapshotOffer,
+    SnapshotPiece,
+    SnapshotWant,
+    StateDigest,
+    TimeoutNow,
     Vote,
     decode_entry,
     decode_frame,
@@ -101,7 +107,9 @@ NUMBERS = {
 }
 
 FRAMES: list[Frame] = [
-    Hello(1, "orders", "a", "replica-a", "orders-1", 3, "nonce", "a:7000", ("a", "b"), (("a", "replica-a"),)),
+    Hello(
+        1, "orders", "a", "voter", "replica-a", "orders-1", 3, "nonce", "a:7000", ("a", "b"), (("a", "replica-a"),), 7
+    ),
     Refusal("no"),
     Ping(),
     RequestVote(4, 100, 3),
@@ -111,6 +119,12 @@ FRAMES: list[Frame] = [
     Forward(b"\x00command"),
     PreVote(4, 100, 3),
     PreVoteAnswer(4, True),
+    SnapshotOffer(4, 100, 3, 1000),
+    SnapshotWant(4, 100, 500),
+    SnapshotPiece(4, 100, 500, b"piece"),
+    SnapshotDone(4, 100, "no room"),
+    TimeoutNow(4),
+    StateDigest(256, "0f"),
 ]
 
 hostile = [
@@ -265,10 +279,10 @@ def test_every_frame_that_there_is_was_tried():
 
 def test_a_hello_without_members_is_read():
     """A field at the end with a default may be left out."""
-    fields = [1, 1, "orders", "a", "replica-a", "", 1, "nonce", "a:7000", ["a"]]
+    fields = [1, 1, "orders", "a", "voter", "replica-a", "", 1, "nonce", "a:7000", ["a"]]
 
     assert decode_frame(msgspec.msgpack.encode(fields)) == Hello(
-        1, "orders", "a", "replica-a", "", 1, "nonce", "a:7000", ("a",)
+        1, "orders", "a", "voter", "replica-a", "", 1, "nonce", "a:7000", ("a",)
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 import pytest
 from msgspec.structs import replace
 
@@ -51,7 +50,7 @@ def lease_from_the_time_of_the_retry(patch: pytest.MonkeyPatch) -> None:
         self._renewals[command.count - 1].recorded = now
         del self._renewals[command.count]
         self._count -= 1
-        return attrs.evolve(command, count=command.count - 1)
+        return replace(command, count=command.count - 1)
 
     patch.setattr(LeaseKeeper, "due", again)
 
