@@ -40,7 +40,7 @@ class AssignmentView:
 def assignment_views(state: State, keys: Iterable[AssignmentKey] | None = None) -> list[AssignmentView]:
     """All assignments, or those of *keys* that there are, in their order."""
     if keys is None:
-        return [_view(assignment) for assignment in list(state.assignments.values())]
+        return [_view(assignment) for assignment in state.assignments.values()]
     found = [state.assignments.get(key) for key in keys]
     return [_view(assignment) for assignment in found if assignment is not None]
 
@@ -49,7 +49,7 @@ def resource_rows(state: State) -> list[dict[str, Json]]:
     """{id, kind, state, holder, token} of each resource, by id."""
     views = {view.resource: view for view in assignment_views(state)}
     rows: list[dict[str, Json]] = []
-    for id, record in sorted(dict(state.records).items()):
+    for id, record in sorted(state.records.items()):
         view = views.get(id) or AssignmentView(id, 0, Phase.WAITING.value, None, None)
         rows.append(
             {
@@ -65,7 +65,7 @@ def resource_rows(state: State) -> list[dict[str, Json]]:
 
 def resource_counts(state: State) -> dict[str, Json]:
     """Every resource is either held, unheld (it waits for a holder) or moving (on its way from one, or out)."""
-    phases = Counter(assignment.phase for assignment in list(state.assignments.values()))
+    phases = Counter(assignment.phase for assignment in state.assignments.values())
     held, unheld = phases[Phase.HELD], phases[Phase.WAITING]
     total = phases.total()
     return {"total": total, "held": held, "unheld": unheld, "moving": total - held - unheld}
@@ -75,7 +75,7 @@ def node_rows(state: State, voters: Iterable[str]) -> list[dict[str, Json]]:
     """{node, state, incarnation, held} of each node, by name; one of *voters* that never joined is "absent"."""
     held = Counter(
         (assignment.holder.node, assignment.holder.incarnation)
-        for assignment in list(state.assignments.values())
+        for assignment in state.assignments.values()
         if assignment.holder is not None
     )
     nodes = dict(state.nodes)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import enum
 
-import attrs
 import msgspec
 
 from pydrm.core.records import Condition, Definition
@@ -211,8 +210,7 @@ class Reason(enum.Enum):
     BUG = "bug"
 
 
-@attrs.frozen
-class Done:
+class Done(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="done"):
     """
     The command took effect.
 
@@ -229,13 +227,18 @@ class Done:
     removed: int = 0
     missing: tuple[str, ...] = ()
 
+    def parts(self) -> tuple[object, ...]:
+        return ("done", self.number, self.created, self.updated, self.unchanged, self.removed, self.missing)
 
-@attrs.frozen
-class Refused:
+
+class Refused(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="refused"):
     """The command changed nothing."""
 
     reason: Reason
     detail: str = ""
+
+    def parts(self) -> tuple[object, ...]:
+        return ("refused", self.reason.value, self.detail)
 
 
 Answer = Done | Refused

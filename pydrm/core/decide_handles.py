@@ -6,7 +6,7 @@ What is out of date is passed over in silence: releases and reports are repeated
 
 from __future__ import annotations
 
-import attrs
+from msgspec.structs import replace
 
 from pydrm.core.changes import Cause
 from pydrm.core.commands import Done, Handle, HandleReport, Place, Refused, Release, Report
@@ -63,11 +63,11 @@ def _report_one(draft: Draft, command: Report, report: HandleReport) -> None:
     claim = _claim(assignment, command.node, command.incarnation, report.token)
     if claim is None or (claim.condition, claim.detail) == (report.condition, report.detail):
         return
-    reported = attrs.evolve(claim, condition=report.condition, detail=report.detail)
+    reported = replace(claim, condition=report.condition, detail=report.detail)
     if claim is assignment.holder:
-        draft.change(attrs.evolve(assignment, holder=reported), Cause.REPORTED)
+        draft.change(replace(assignment, holder=reported), Cause.REPORTED)
     elif claim is assignment.target:
-        draft.change(attrs.evolve(assignment, target=reported), Cause.REPORTED)
+        draft.change(replace(assignment, target=reported), Cause.REPORTED)
         if report.condition is Condition.OPEN:
             draft.happen(key, Event.OPENED, Cause.OPENED)
 

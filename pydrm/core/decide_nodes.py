@@ -4,7 +4,7 @@ Deciding about the cluster and its nodes: forming, joining, leases, draining, le
 
 from __future__ import annotations
 
-import attrs
+from msgspec.structs import replace
 
 from pydrm.core.changes import Change, Formed, LeaseEnded, NodeChanged, SessionEnded
 from pydrm.core.commands import Done, Drain, Expire, Form, Join, Reason, Refused, Renew, Resign
@@ -67,7 +67,7 @@ def decide_renew(state: State, command: Renew) -> Decision:
         return Decision(node)
     if command.count <= node.count:
         return refused(Reason.STALE, f"renewal {node.count} came first")
-    return Decision(Done(), (NodeChanged(attrs.evolve(node, count=command.count, ttl_ms=command.ttl_ms)),))
+    return Decision(Done(), (NodeChanged(replace(node, count=command.count, ttl_ms=command.ttl_ms)),))
 
 
 def decide_expire(state: State, command: Expire) -> Decision:
@@ -85,7 +85,7 @@ def decide_drain(state: State, command: Drain) -> Decision:
         return Decision(node)
     if node.state is NodeState.DRAINING:
         return Decision(Done())
-    return Decision(Done(), (NodeChanged(attrs.evolve(node, state=NodeState.DRAINING)),))
+    return Decision(Done(), (NodeChanged(replace(node, state=NodeState.DRAINING)),))
 
 
 def decide_resign(state: State, command: Resign) -> Decision:
@@ -97,6 +97,6 @@ def decide_resign(state: State, command: Resign) -> Decision:
 
 def end_lease(node: Node) -> tuple[Change, ...]:
     return (
-        LeaseEnded(attrs.evolve(node, state=NodeState.LEFT)),
+        LeaseEnded(replace(node, state=NodeState.LEFT)),
         SessionEnded(node.name, node.incarnation),
     )

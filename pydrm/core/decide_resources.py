@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-import attrs
+from msgspec.structs import replace
 
 from pydrm.core.changes import Audited, Cause
 from pydrm.core.commands import AddResources, Done, ForceRelease, Reason, RemoveResources
@@ -46,7 +46,7 @@ def _add_one(state: State, draft: Draft, definition: Definition, if_absent: bool
     if assignment.phase is Phase.REMOVING:
         if record.following == definition or (record.following is not None and if_absent):
             return "unchanged"
-        draft.define(attrs.evolve(record, following=definition))
+        draft.define(replace(record, following=definition))
         return "created" if record.following is None else "updated"
     if if_absent or record.definition == definition:
         return "unchanged"
@@ -73,7 +73,7 @@ def decide_remove(state: State, command: RemoveResources) -> Decision:
             continue
         removed += 1
         if record.following is not None:
-            draft.define(attrs.evolve(record, following=None))
+            draft.define(replace(record, following=None))
         draft.happen((name, 0), Event.REMOVED, Cause.REMOVED)
     return Decision(Done(removed=removed, missing=tuple(missing)), tuple(draft.changes))
 

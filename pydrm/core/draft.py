@@ -6,7 +6,7 @@ It reads through to the state and over what it has collected so far, and never t
 
 from __future__ import annotations
 
-import attrs
+from msgspec.structs import replace
 
 from pydrm.core.changes import (
     AssignmentChanged,
@@ -86,7 +86,7 @@ class Draft:
         if old.phase is Phase.REMOVING and new.phase is Phase.WAITING and record.following is not None:
             self.define(Record(record.following, revision=self.number()))
         if new.phase is not Phase.WAITING and new.ticket:
-            new = attrs.evolve(new, ticket=0, previous="")
+            new = replace(new, ticket=0, previous="")
         self.change(new, cause)
         return True
 
@@ -96,7 +96,7 @@ class Draft:
         assert old is not None
         kept = tuple(claim for claim in old.excluded if claim.token != token)
         if kept != old.excluded:
-            self.change(attrs.evolve(old, excluded=kept), cause)
+            self.change(replace(old, excluded=kept), cause)
 
     def incarnation_died(self, key: AssignmentKey, incarnation: Incarnation, cause: Cause) -> None:
         """Take every claim of a dead incarnation off one assignment."""
@@ -110,7 +110,7 @@ class Draft:
         if assignment is not None:
             kept = tuple(claim for claim in assignment.excluded if not _is(claim, incarnation))
             if kept != assignment.excluded:
-                self.change(attrs.evolve(assignment, excluded=kept), cause)
+                self.change(replace(assignment, excluded=kept), cause)
 
 
 def _is(claim: Holder, incarnation: Incarnation) -> bool:

@@ -38,6 +38,7 @@ import enum
 from collections.abc import Callable
 
 import attrs
+from msgspec.structs import replace
 
 from pydrm.core.records import Assignment, Holder, Phase
 
@@ -88,7 +89,7 @@ def _ignored(assignment: Assignment, given: Given) -> Assignment:
 
 
 def _wait(assignment: Assignment, given: Given) -> Assignment:
-    return attrs.evolve(
+    return replace(
         assignment,
         phase=Phase.WAITING,
         weight=given.weight,
@@ -102,16 +103,16 @@ def _wait(assignment: Assignment, given: Given) -> Assignment:
 def _start_moving(assignment: Assignment, given: Given) -> Assignment:
     if given.target is not None:
         # Its weight counts where the target is, so a new definition's counts from here.
-        return attrs.evolve(assignment, phase=Phase.OPENING, weight=given.weight, target=given.target)
-    return attrs.evolve(assignment, phase=Phase.RELEASING)
+        return replace(assignment, phase=Phase.OPENING, weight=given.weight, target=given.target)
+    return replace(assignment, phase=Phase.RELEASING)
 
 
 def _release(assignment: Assignment, given: Given) -> Assignment:
-    return attrs.evolve(assignment, phase=Phase.RELEASING)
+    return replace(assignment, phase=Phase.RELEASING)
 
 
 def _remove(assignment: Assignment, given: Given) -> Assignment:
-    return attrs.evolve(assignment, phase=Phase.REMOVING)
+    return replace(assignment, phase=Phase.REMOVING)
 
 
 def _gone(assignment: Assignment, given: Given) -> Assignment | None:
@@ -119,18 +120,18 @@ def _gone(assignment: Assignment, given: Given) -> Assignment | None:
     if not assignment.excluded:
         return None
     holder, *excluded = assignment.excluded
-    return attrs.evolve(assignment, phase=Phase.REMOVING, holder=holder, target=None, excluded=tuple(excluded))
+    return replace(assignment, phase=Phase.REMOVING, holder=holder, target=None, excluded=tuple(excluded))
 
 
 def _keep_holder(assignment: Assignment, given: Given) -> Assignment:
     """The target is gone. What the holder has is released too if it is of an old revision (rule 4)."""
     assert assignment.holder is not None
     phase = Phase.HELD if assignment.holder.revision == given.revision else Phase.RELEASING
-    return attrs.evolve(assignment, phase=phase, target=None)
+    return replace(assignment, phase=phase, target=None)
 
 
 def _without_target(assignment: Assignment, given: Given) -> Assignment:
-    return attrs.evolve(assignment, target=None)
+    return replace(assignment, target=None)
 
 
 def _next_holder(assignment: Assignment, given: Given) -> Assignment:
@@ -139,13 +140,13 @@ def _next_holder(assignment: Assignment, given: Given) -> Assignment:
     if target is None:
         return _wait(assignment, given)
     phase = Phase.HELD if target.revision == given.revision else Phase.RELEASING
-    return attrs.evolve(assignment, phase=phase, holder=target, target=None)
+    return replace(assignment, phase=phase, holder=target, target=None)
 
 
 def _next_to_remove(assignment: Assignment, given: Given) -> Assignment | None:
     """REMOVING, and the holder has let go."""
     if assignment.target is not None:
-        return attrs.evolve(assignment, holder=assignment.target, target=None)
+        return replace(assignment, holder=assignment.target, target=None)
     return _wait(assignment, given) if given.following else _gone(assignment, given)
 
 
@@ -160,13 +161,13 @@ def _forced(cell: Cell) -> Cell:
     def forced(assignment: Assignment, given: Given) -> Assignment | None:
         assert assignment.holder is not None
         excluded = (*assignment.excluded, assignment.holder)
-        return cell(attrs.evolve(assignment, excluded=excluded), given)
+        return cell(replace(assignment, excluded=excluded), given)
 
     return forced
 
 
 def _update_waiting(assignment: Assignment, given: Given) -> Assignment:
-    return attrs.evolve(assignment, weight=given.weight)
+    return replace(assignment, weight=given.weight)
 
 
 IGNORED: Cell = _ignored

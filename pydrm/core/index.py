@@ -8,10 +8,10 @@ A replica that read a snapshot therefore decides like one that replayed the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeVar
 
-from pydrm.core.records import Assignment, AssignmentKey, Holder, Incarnation, Phase
+from pydrm.core.queue import Queue
+from pydrm.core.records import Assignment, Holder, Incarnation, Phase
 
 __all__ = ["Index", "settled_on"]
 
@@ -20,23 +20,24 @@ K = TypeVar("K", str, int)
 
 class Index:
     """
+    It holds the assignments themselves, as they are now: they are frozen, and there anyway.
+
     Attributes:
-        claims: For each incarnation, every handle it may have: token to assignment.
-        settled: For each node and weight, what stays there unless it is moved: token to assignment.
+        claims: For each incarnation, every handle it may have, by token.
+        settled: For each node and weight, what stays there unless it is moved, by token.
         load: The summed weight of what is settled on each node; nodes without any are left out.
         moving: How many assignments of each weight are being released and will need a place.
-        waiting: What has no holder, in the order in which it became so: ticket to assignment.
+        waiting: What has no holder, in the order in which it became so, by ticket.
         dead: Incarnations that ended while they had claims.
     """
 
     def __init__(self) -> None:
-        self.claims: dict[Incarnation, dict[int, AssignmentKey]] = {}
-        self.settled: dict[str, dict[int, dict[int, AssignmentKey]]] = {}
+        self.claims: dict[Incarnation, Queue] = {}
+        self.settled: dict[str, dict[int, Queue]] = {}
         self.load: dict[str, int] = {}
         self.moving: dict[int, int] = {}
-        self.waiting: dict[int, AssignmentKey] = {}
+        self.waiting = Queue()
         self.dead: dict[Incarnation, None] = {}
-        self._unsorted: set[tuple[str, int]] = set()
 
     def update(self, old: Assignment | None, new: Assignment | None) -> None:
         """Follow one assignment from *old* to *new*; None is an assignment that does not exist."""
@@ -45,13 +46,17 @@ class Index:
         waited = old.ticket if old is not None and old.phase is Phase.WAITING else 0
         waits = new.ticket if new is not None and new.phase is Phase.WAITING else 0
         if waited and waited != waits:
-            del self.waiting[waited]
+            self.waiting.drop(waited)
         if waits and new is not None:
-            self.waiting[waits] = new.key
+            self.waiting.put(waits, new)
         if old is not None and _is_moving(old):
             _count(self.moving, old.weight, -1)
         if new is not None and _is_moving(new):
             _count(self.moving, new.weight, +1)
+
+    def queues(self) -> list[Queue]:
+        settled = [queue for weights in self.settled.values() for queue in weights.values()]
+        return [self.waiting, *self.claims.values(), *settled]
 
     def ended(self, incarnation: Incarnation) -> None:
         """The incarnation is dead; if it had claims, somebody has to take them over."""
@@ -59,51 +64,55 @@ class Index:
             self.dead[incarnation] = None
 
     def _update_claims(self, old: Assignment | None, new: Assignment | None) -> None:
-        before = {claim.token: claim for claim in old.claims()} if old else {}
-        after = {claim.token: claim for claim in new.claims()} if new else {}
-        for token, claim in before.items():
-            if token not in after:
+        if new is None:
+            for claim in old.claims() if old else ():
                 self._drop_claim(claim)
-        for token, claim in after.items():
-            # One that stays keeps its place, which is what makes the order that of the tokens.
-            if token not in before:
-                assert new is not None
-                self.claims.setdefault((claim.node, claim.incarnation), {})[token] = new.key
+            return
+        after = new.claims()
+        if old is not None:
+            tokens = [claim.token for claim in after]
+            for claim in old.claims():
+                if claim.token not in tokens:
+                    self._drop_claim(claim)
+        for claim in after:
+            incarnation = (claim.node, claim.incarnation)
+            queue = self.claims.get(incarnation)
+            if queue is None:
+                queue = self.claims[incarnation] = Queue()
+            queue.put(claim.token, new)
 
     def _drop_claim(self, claim: Holder) -> None:
         incarnation = (claim.node, claim.incarnation)
-        del self.claims[incarnation][claim.token]
+        self.claims[incarnation].drop(claim.token)
         if not self.claims[incarnation]:
             del self.claims[incarnation]
             self.dead.pop(incarnation, None)
 
     def _update_settled(self, old: Assignment | None, new: Assignment | None) -> None:
-        before = settled_on(old) if old else None
-        after = settled_on(new) if new else None
-        # Compared by token: a report about a handle changes the claim, not its place in the order.
-        if before is not None and after is not None and before.token == after.token:
-            return
-        if before is not None and old is not None:
-            bucket = self.settled[before.node][old.weight]
-            del bucket[before.token]
-            if not bucket:
-                del self.settled[before.node][old.weight]
-            _count(self.load, before.node, -old.weight)
-            if before.node not in self.load:
-                del self.settled[before.node]
-        if after is not None and new is not None:
-            bucket = self.settled.setdefault(after.node, {}).setdefault(new.weight, {})
-            if bucket and next(reversed(bucket)) > after.token:
-                self._unsorted.add((after.node, new.weight))
-            bucket[after.token] = new.key
-            _count(self.load, after.node, +new.weight)
+        left = _settled_at(old) if old is not None else None
+        taken = _settled_at(new) if new is not None else None
+        if left is not None and left != taken:
+            self._drop_settled(*left)
+        if taken is not None and new is not None:
+            node, weight, token = taken
+            weights = self.settled.get(node)
+            if weights is None:
+                weights = self.settled[node] = {}
+            queue = weights.get(weight)
+            if queue is None:
+                queue = weights[weight] = Queue()
+            queue.put(token, new)
+            if left != taken:
+                _count(self.load, node, +weight)
 
-    def settled_newest_first(self, node: str, weight: int) -> Iterator[AssignmentKey]:
-        if (node, weight) in self._unsorted:
-            # Only when a move with overlap was called off because its target died: once per such event.
-            self._unsorted.discard((node, weight))
-            self.settled[node][weight] = dict(sorted(self.settled[node][weight].items()))
-        return reversed(self.settled[node][weight].values())
+    def _drop_settled(self, node: str, weight: int, token: int) -> None:
+        weights = self.settled[node]
+        weights[weight].drop(token)
+        if not weights[weight]:
+            del weights[weight]
+            if not weights:
+                del self.settled[node]
+        _count(self.load, node, -weight)
 
 
 def settled_on(assignment: Assignment) -> Holder | None:
@@ -113,6 +122,12 @@ def settled_on(assignment: Assignment) -> Holder | None:
     if assignment.phase in (Phase.OPENING, Phase.RELEASING):
         return assignment.target
     return None
+
+
+def _settled_at(assignment: Assignment) -> tuple[str, int, int] | None:
+    """(node, weight, token): where in the index it is settled, if it is."""
+    claim = settled_on(assignment)
+    return (claim.node, assignment.weight, claim.token) if claim is not None else None
 
 
 def _is_moving(assignment: Assignment) -> bool:

@@ -18,7 +18,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-import attrs
+from msgspec.structs import replace
 
 from pydrm.core.changes import Cause, Change
 from pydrm.core.draft import Draft
@@ -38,8 +38,8 @@ def bury(state: State, limit: int) -> list[Change]:
     draft = Draft(state)
     left = limit
     for incarnation in sorted(state.index.dead, key=lambda dead: dead[1]):
-        claims = list(islice(state.index.claims[incarnation].values(), left))
-        for key in dict.fromkeys(claims):
+        claims = list(islice(state.index.claims[incarnation].oldest_first(), left))
+        for key in dict.fromkeys(claim.key for claim in claims):
             draft.incarnation_died(key, incarnation, Cause.EXPIRED)
         left -= len(claims)
         if left <= 0:
@@ -56,18 +56,17 @@ def place(state: State, limit: int) -> list[Change]:
         return []
     draft = Draft(state)
     loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
-    for key in state.index.waiting.values():
+    for assignment in state.index.waiting.oldest_first():
         # What fits nowhere is passed over, and does not count: those behind it are not to wait with it.
         if len(draft.changes) >= limit:
             break
-        assignment = state.assignments[key]
         name = loads.least(assignment.previous, _excluded(assignment, nodes))
         if name is None:
             continue
         loads.add(name, assignment.weight)
-        record = state.records[key[0]]
+        record = state.records[assignment.resource]
         holder = Holder(name, nodes[name].incarnation, draft.number(), record.revision)
-        held = attrs.evolve(assignment, phase=Phase.HELD, holder=holder, ticket=0, previous="")
+        held = replace(assignment, phase=Phase.HELD, holder=holder, ticket=0, previous="")
         draft.change(held, Cause.PLACED)
     return draft.changes
 
@@ -171,9 +170,8 @@ def _excluded(assignment: Assignment, nodes: dict[str, Node]) -> tuple[str, ...]
 
 
 def _held_newest_first(state: State, draft: Draft, node: str, weight: int) -> Iterator[Assignment]:
-    for key in state.index.settled_newest_first(node, weight):
-        assignment = state.assignments[key]
-        if assignment.phase is Phase.HELD and not draft.touched(key):
+    for assignment in state.index.settled[node][weight].newest_first():
+        if assignment.phase is Phase.HELD and not draft.touched(assignment.key):
             yield assignment
 
 

@@ -1,14 +1,23 @@
 """
 The records the state is made of: frozen, so that any thread may keep one it has read.
 
+There may be millions, so Python's collector does not see them (`gc=False`): one look at each would stop the node
+for a second. That is sound because a record can hold no cycle: it holds strings, numbers and older records.
+
 `parts()` of a record is what the digest sees: plain strings, numbers and bytes, in a fixed order.
+
+A field may be added later, as the last one, with a default: what was written before it is read with the default.
+`parts()` leaves it out where it has its default, so that replicas of both versions have equal digests for as long as
+nobody uses the new one. See `protocol` for when somebody may.
 """
 
 from __future__ import annotations
 
 import enum
+from sys import intern
 
-import attrs
+import msgspec
+from msgspec.structs import force_setattr
 
 __all__ = [
     "Assignment",
@@ -29,9 +38,12 @@ AssignmentKey = tuple[str, int]  # (resource id, slot)
 Incarnation = tuple[str, int]  # (node name, incarnation number)
 
 
-@attrs.frozen
-class Definition:
-    """A resource as the cluster keeps it; *fields* is sealed, canonical and opaque here."""
+class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """
+    A resource as the cluster keeps it; *fields* is sealed, canonical and opaque here.
+
+    A map by names where the records are arrays, because the log's commands carry it.
+    """
 
     id: str
     kind: str
@@ -39,12 +51,15 @@ class Definition:
     weight: int = 1
     overlap: bool = False
 
+    def __post_init__(self) -> None:
+        # There are few kinds, and each definition that is read comes with a string of its own.
+        force_setattr(self, "kind", intern(self.kind))
+
     def parts(self) -> tuple[object, ...]:
         return (self.id, self.kind, self.fields, self.weight, self.overlap)
 
 
-@attrs.frozen
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """
     A resource under management.
 
@@ -82,8 +97,7 @@ class Condition(enum.Enum):
     STUCK = "stuck"  # told to close it, cannot
 
 
-@attrs.frozen
-class Holder:
+class Holder(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One node's claim on an assignment, under one fencing token."""
 
     node: str
@@ -97,8 +111,7 @@ class Holder:
         return (self.node, self.incarnation, self.token, self.revision, self.condition.value, self.detail)
 
 
-@attrs.frozen
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """
     Who holds a slot of a resource.
 
@@ -141,7 +154,7 @@ class Assignment:
             self.weight,
             self.holder.parts() if self.holder else None,
             self.target.parts() if self.target else None,
-            tuple(holder.parts() for holder in self.excluded),
+            tuple([holder.parts() for holder in self.excluded]) if self.excluded else (),
             self.ticket,
             self.previous,
         )
@@ -153,8 +166,7 @@ class NodeState(enum.Enum):
     LEFT = "left"  # its lease was expired or resigned; this incarnation is dead for ever
 
 
-@attrs.frozen
-class Node:
+class Node(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """
     A node's newest incarnation and its lease.
 
@@ -194,8 +206,7 @@ class Node:
         )
 
 
-@attrs.frozen
-class Settings:
+class Settings(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What all nodes must agree on; set when the cluster is formed."""
 
     cluster_id: str
@@ -207,8 +218,7 @@ class Settings:
         return (self.cluster_id, self.members, self.lease_ttl_ms, self.protocol)
 
 
-@attrs.frozen
-class AuditEntry:
+class AuditEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A release by force: who lost what, and why somebody wanted that."""
 
     number: int

@@ -9,17 +9,18 @@ ends with its incarnation, whose requests are refused for ever after.
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from pydrm.core.commands import Answer
 from pydrm.core.records import Incarnation
 from pydrm.core.table import ShortTable
 
-__all__ = ["Sessions"]
+__all__ = ["Floor", "Remembered", "Sessions"]
 
 
-@attrs.frozen
-class _Floor:
+class Floor(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The lowest sequence that a client still waits for."""
+
     client: Incarnation
     floor: int
 
@@ -27,20 +28,21 @@ class _Floor:
         return (self.client, self.floor)
 
 
-@attrs.frozen
-class _Remembered:
+class Remembered(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a request was answered when it took effect."""
+
     client: Incarnation
     sequence: int
     answer: Answer
 
     def parts(self) -> tuple[object, ...]:
-        return (self.client, self.sequence, repr(self.answer))
+        return (self.client, self.sequence, self.answer.parts())
 
 
 class Sessions:
     def __init__(self) -> None:
-        self._floors: ShortTable[Incarnation, _Floor] = ShortTable()
-        self._answers: dict[Incarnation, ShortTable[int, _Remembered]] = {}
+        self._floors: ShortTable[Incarnation, Floor] = ShortTable()
+        self._answers: dict[Incarnation, ShortTable[int, Remembered]] = {}
 
     @property
     def digest(self) -> tuple[int, int]:
@@ -63,11 +65,17 @@ class Sessions:
         remembered = answers.get(sequence) if answers is not None else None
         return remembered.answer if remembered else None
 
+    def floors(self) -> list[Floor]:
+        return list(self._floors.values())
+
+    def answers(self) -> list[Remembered]:
+        return [remembered for answers in self._answers.values() for remembered in answers.values()]
+
     def remember(self, client: Incarnation, sequence: int, answer: Answer) -> None:
         answers = self._answers.get(client)
         if answers is None:
             answers = self._answers[client] = ShortTable()
-        answers.put(sequence, _Remembered(client, sequence, answer))
+        answers.put(sequence, Remembered(client, sequence, answer))
 
     def forget_below(self, client: Incarnation, floor: int) -> None:
         answers = self._answers.get(client)
@@ -78,7 +86,7 @@ class Sessions:
                 answers.drop(sequence)
             if not answers:
                 del self._answers[client]
-        self._floors.put(client, _Floor(client, floor))
+        self._floors.put(client, Floor(client, floor))
 
     def end(self, client: Incarnation) -> None:
         self._floors.drop(client)

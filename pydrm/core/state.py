@@ -7,6 +7,7 @@ the thread that applies the log; others may read single records, which are froze
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import assert_never
 
@@ -25,16 +26,9 @@ from pydrm.core.changes import (
     Undefined,
 )
 from pydrm.core.index import Index
-from pydrm.core.records import (
-    Assignment,
-    AssignmentKey,
-    AuditEntry,
-    Incarnation,
-    Node,
-    Record,
-    Settings,
-)
+from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, Settings
 from pydrm.core.sessions import Sessions
+from pydrm.core.sharded_table import AssignmentTable, RecordTable
 from pydrm.core.table import Table
 
 __all__ = ["AUDIT_ENTRIES_MAX", "State", "evolve"]
@@ -59,8 +53,8 @@ class State:
     def __init__(self) -> None:
         self.settings: Settings | None = None
         self.nodes: Table[str, Node] = Table()
-        self.records: Table[str, Record] = Table()
-        self.assignments: Table[AssignmentKey, Assignment] = Table()
+        self.records = RecordTable()
+        self.assignments = AssignmentTable()
         self.sessions = Sessions()
         self.audit: Table[int, AuditEntry] = Table()
         self.next_number = 1
@@ -84,26 +78,42 @@ class State:
 
     def held_by(self, node: str, incarnation: int) -> list[AssignmentKey]:
         """Every assignment in which that incarnation has a claim, oldest token first."""
-        claims: dict[int, AssignmentKey] = self.index.claims.get((node, incarnation), {})
-        return list(claims.values())
+        claims = self.index.claims.get((node, incarnation))
+        return [assignment.key for assignment in claims.oldest_first()] if claims is not None else []
 
     def is_current(self, incarnation: Incarnation) -> bool:
         """Whether this incarnation's lease has not been ended."""
         node = self.nodes.get(incarnation[0])
         return node is not None and node.incarnation == incarnation[1] and node.lives
 
+    def become(self, other: State) -> None:
+        """
+        Exchange everything with *other*, each attribute by one assignment.
+
+        Whoever shares this object reads the other's content from now on. What was here before is in *other*: `empty`
+        it in steps, because a million records that go at once stop the thread.
+        """
+        for name, mine in list(vars(self).items()):
+            setattr(self, name, getattr(other, name))
+            setattr(other, name, mine)
+
+    def empty(self) -> Iterator[None]:
+        """Give up what there may be a million of, in steps of milliseconds. It is good for nothing afterwards."""
+        yield from self.records.empty()
+        yield from self.assignments.empty()
+        for queue in self.index.queues():
+            yield from queue.empty()
+
 
 def evolve(state: State, change: Change) -> None:
     """Write one change."""
     match change:
         case AssignmentChanged(assignment=assignment):
-            state.index.update(state.assignments.get(assignment.key), assignment)
-            state.assignments.put(assignment.key, assignment)
-            newest = max((claim.token for claim in assignment.claims()), default=0)
+            state.index.update(state.assignments.put(assignment.key, assignment), assignment)
+            newest = max([claim.token for claim in assignment.claims()], default=assignment.ticket)
             state.next_number = max(state.next_number, newest + 1, assignment.ticket + 1)
         case AssignmentDropped(resource=resource, slot=slot):
-            state.index.update(state.assignments.get((resource, slot)), None)
-            state.assignments.drop((resource, slot))
+            state.index.update(state.assignments.drop((resource, slot)), None)
         case Defined(record=record):
             state.records.put(record.definition.id, record)
             state.next_number = max(state.next_number, record.revision + 1)

@@ -12,9 +12,13 @@ from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Protocol, TypeVar
 
-__all__ = ["Digestible", "ShortTable", "Table", "fingerprint"]
+import msgspec
 
-_MODULUS = 2**128
+__all__ = ["MODULUS", "Digestible", "ShortTable", "Table", "fingerprint"]
+
+MODULUS = 2**128
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Digestible(Protocol):
@@ -45,12 +49,12 @@ class Table(dict[K, R]):
         if old is not None:
             self.digest -= fingerprint(old)
         self[key] = record
-        self.digest = (self.digest + fingerprint(record)) % _MODULUS
+        self.digest = (self.digest + fingerprint(record)) % MODULUS
 
     def drop(self, key: K) -> None:
         old = self.pop(key, None)
         if old is not None:
-            self.digest = (self.digest - fingerprint(old)) % _MODULUS
+            self.digest = (self.digest - fingerprint(old)) % MODULUS
 
 
 class ShortTable(Table[K, R]):
@@ -64,15 +68,15 @@ class ShortTable(Table[K, R]):
 
     def put(self, key: K, record: R) -> None:
         new = fingerprint(record)
-        self.digest = (self.digest - self._fingerprints.get(key, 0) + new) % _MODULUS
+        self.digest = (self.digest - self._fingerprints.get(key, 0) + new) % MODULUS
         self._fingerprints[key] = new
         self[key] = record
 
     def drop(self, key: K) -> None:
         if self.pop(key, None) is not None:
-            self.digest = (self.digest - self._fingerprints.pop(key)) % _MODULUS
+            self.digest = (self.digest - self._fingerprints.pop(key)) % MODULUS
 
 
 def fingerprint(record: Digestible) -> int:
-    # repr of plain values is exact and the same on every Python that pydrm supports.
-    return int.from_bytes(blake2b(repr(record.parts()).encode(), digest_size=16).digest(), "big")
+    # msgpack has one shortest form for each of these values, and no two values share one.
+    return int.from_bytes(blake2b(_encode(record.parts()), digest_size=16).digest(), "big")

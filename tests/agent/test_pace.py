@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from pydrm.agent.pace import Handoffs, is_over
 from pydrm.core.records import Assignment, Condition, Holder, Phase
@@ -49,8 +49,8 @@ def test_the_window_is_full_until_receivers_have_opened() -> None:
     assert handoffs.full
 
     assignment = state.assignments[names[0], 0]
-    opened = attrs.evolve(assignment.holder, condition=Condition.OPEN)
-    state.assignments.put(assignment.key, attrs.evolve(assignment, holder=opened))
+    opened = replace(assignment.holder, condition=Condition.OPEN)
+    state.assignments.put(assignment.key, replace(assignment, holder=opened))
     handoffs.update(state, now=100.1)
 
     assert not handoffs.full

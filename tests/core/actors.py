@@ -89,6 +89,7 @@ class Process:
 class World:
     def __init__(self) -> None:
         self.state = State()
+        self.twin: State | None = None  # A replica that began from a picture of the state.
         self.processes: list[Process] = []
         self.eager: set[str] = set()  # Nodes whose processes open at once whatever they may.
         self.answers: dict[RequestId, Answer] = {}
@@ -105,6 +106,9 @@ class World:
         number, incarnation, before = self.state.next_number, self.state.next_incarnation, self.state.digest
         outcome = apply(self.state, request)
         assert check(self.state) == []
+        if self.twin is not None:
+            assert apply(self.twin, request) == outcome
+            assert (self.twin.digest, check(self.twin)) == (self.state.digest, [])
         assert self.state.next_number >= number
         assert self.state.next_incarnation >= incarnation
         if outcome.changes == ():

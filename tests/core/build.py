@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+import msgspec
+
 from pydrm.core.changes import AssignmentChanged
 from pydrm.core.commands import (
     AddResources,
@@ -36,8 +38,10 @@ from pydrm.core.commands import (
 )
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
+from pydrm.core.picture import SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
 from pydrm.core.records import Assignment, Condition, Definition, Holder, Phase, Record
+from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 
 MEMBERS = tuple((name, f"replica-{name}") for name in "abcdef")
@@ -252,3 +256,16 @@ def opening_at_b() -> Cluster:
     assert house.phase("r2") is Phase.OPENING
     assert (house.holder("r2"), house.target("r2").node) == ("a", "b")
     return house
+
+
+def through_bytes(state: State) -> State:
+    """A state made of a picture of *state*, as a file would have it."""
+    picture = take(state)
+    restoring = Restoring(msgspec.msgpack.decode(msgspec.msgpack.encode(picture.head), type=Head))
+    for section in Section:
+        for chunk in picture.chunks(section):
+            written = msgspec.msgpack.encode(chunk)
+            restoring.add(section, msgspec.msgpack.decode(written, type=list[SECTION_TYPES[section]]))  # type: ignore[misc]
+    for _ in restoring.finish():
+        pass
+    return restoring.state

@@ -2,7 +2,7 @@
 Long random logs, each made by one seed, for tests that compare replicas.
 
 Run as a program it is one replica of its own: it reads a pickled log and prints the state's digest after
-each request.
+each request, and at the end the ids of the resources in the order in which the table gives them.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ def main(path: str) -> None:
     for request in pickle.loads(Path(path).read_bytes()):
         apply(state, request)
         sys.stdout.write(f"{state.digest:032x}\n")
+    sys.stdout.write(" ".join(state.records))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from pydrm.core.changes import AssignmentChanged, Cause
 from pydrm.core.commands import Done, Handle, HandleReport, Reason, Release, Report
@@ -151,7 +151,7 @@ def test_a_report_is_kept_with_the_claim_and_moves_nothing(condition: Condition)
 
     outcome = house.apply(report("a", 1, "r1", claim.token, condition, "because"))
 
-    reported = Assignment("r1", 0, Phase.HELD, holder=attrs.evolve(claim, condition=condition, detail="because"))
+    reported = Assignment("r1", 0, Phase.HELD, holder=replace(claim, condition=condition, detail="because"))
     assert outcome == Outcome(Done(), (AssignmentChanged(reported, Cause.REPORTED),))
     assert house.assignment("r1") == reported
 
@@ -204,7 +204,7 @@ def test_with_overlap_the_holder_is_told_to_close_when_the_target_has_it_open():
 
     house.open_target("r2")
 
-    opened = attrs.evolve(target, condition=Condition.OPEN)
+    opened = replace(target, condition=Condition.OPEN)
     assert house.assignment("r2") == Assignment("r2", 0, Phase.RELEASING, holder=holder, target=opened)
     house.release("r2")
     assert house.assignment("r2") == Assignment("r2", 0, Phase.HELD, holder=opened)

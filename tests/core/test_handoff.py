@@ -11,13 +11,14 @@ from itertools import product
 
 import attrs
 import pytest
+from msgspec.structs import replace
 
 from pydrm.core.handoff import IGNORED, TABLE, Event, Given, after
 from pydrm.core.records import Assignment, Holder, Phase
 
 A = Holder("a", incarnation=1, token=10, revision=5)
 B = Holder("b", incarnation=2, token=11, revision=5)
-B_OUTDATED = attrs.evolve(B, revision=4)
+B_OUTDATED = replace(B, revision=4)
 C = Holder("c", incarnation=3, token=12, revision=5)
 
 WAITING = Assignment("r", 0, Phase.WAITING, ticket=20, previous="a")
@@ -43,7 +44,7 @@ HEAVIER = attrs.evolve(GIVEN, weight=3)
 
 def without_a(assignment: Assignment) -> Assignment:
     """The same, but *a* lost it by force and may still have a handle."""
-    return attrs.evolve(assignment, excluded=(A,))
+    return replace(assignment, excluded=(A,))
 
 
 CELLS = [
@@ -51,7 +52,7 @@ CELLS = [
     (HELD, Event.TARGET_RELEASED, GIVEN, HELD),
     (HELD, Event.OPENED, GIVEN, HELD),
     (HELD, Event.HOLDER_DIES, GIVEN, WAITING),
-    (HELD, Event.HOLDER_DIES, HEAVIER, attrs.evolve(WAITING, weight=3)),
+    (HELD, Event.HOLDER_DIES, HEAVIER, replace(WAITING, weight=3)),
     (HELD, Event.TARGET_DIES, GIVEN, HELD),
     (HELD, Event.MOVED, GIVEN, RELEASING),
     (HELD, Event.MOVED, TO_B, OPENING),
@@ -71,7 +72,7 @@ CELLS = [
     (OPENING, Event.REMOVED, GIVEN, REMOVING_BOTH),
     (OPENING, Event.FORCED, GIVEN, without_a(HELD_BY_B)),
     (RELEASING, Event.RELEASED, GIVEN, WAITING),
-    (RELEASING, Event.RELEASED, HEAVIER, attrs.evolve(WAITING, weight=3)),
+    (RELEASING, Event.RELEASED, HEAVIER, replace(WAITING, weight=3)),
     (RELEASING_TO_B, Event.RELEASED, GIVEN, HELD_BY_B),
     (RELEASING_TO_OUTDATED, Event.RELEASED, GIVEN, OUTDATED_RELEASING),
     (RELEASING, Event.TARGET_RELEASED, GIVEN, RELEASING),
@@ -113,7 +114,7 @@ CELLS = [
     (WAITING_FIRST, Event.HOLDER_DIES, GIVEN, WAITING_FIRST),
     (WAITING_FIRST, Event.TARGET_DIES, GIVEN, WAITING_FIRST),
     (WAITING_FIRST, Event.MOVED, TO_B, WAITING_FIRST),
-    (WAITING_FIRST, Event.UPDATED, HEAVIER, attrs.evolve(WAITING_FIRST, weight=3)),
+    (WAITING_FIRST, Event.UPDATED, HEAVIER, replace(WAITING_FIRST, weight=3)),
     (WAITING_FIRST, Event.REMOVED, GIVEN, GONE),
     (WAITING_FIRST, Event.FORCED, GIVEN, WAITING_FIRST),
 ]
@@ -233,11 +234,11 @@ def test_rule_4_no_handle_of_an_old_revision_becomes_held(
 @pytest.mark.parametrize("event", [Event.TARGET_RELEASED, Event.TARGET_DIES], ids=lambda event: event.value)
 def test_rule_4_a_holder_of_an_old_revision_that_loses_its_target_is_released(event: Event) -> None:
     """An update with overlap whose new handle is gone may not leave the old definition held for ever."""
-    updating = attrs.evolve(OPENING, holder=attrs.evolve(A, revision=4))
+    updating = replace(OPENING, holder=replace(A, revision=4))
 
     new = after(updating, event, GIVEN)
 
-    assert new == Assignment("r", 0, Phase.RELEASING, holder=attrs.evolve(A, revision=4))
+    assert new == Assignment("r", 0, Phase.RELEASING, holder=replace(A, revision=4))
 
 
 @pytest.mark.parametrize(("before", "event", "given", "expected"), CELLS, ids=_named)
@@ -245,15 +246,15 @@ def test_who_is_excluded_stays_excluded_whatever_happens(
     before: Assignment, event: Event, given: Given, expected: Assignment | None
 ) -> None:
     """Only its own report or its death lifts an exclusion, and neither is an event of the table."""
-    new = after(attrs.evolve(before, excluded=(C,)), event, given)
+    new = after(replace(before, excluded=(C,)), event, given)
 
     if expected is not None:
-        assert new == attrs.evolve(expected, excluded=(C, *expected.excluded))
+        assert new == replace(expected, excluded=(C, *expected.excluded))
 
 
 def test_what_is_removed_waits_for_whom_it_was_taken_from_by_force() -> None:
     """A handle that nobody could make go is still one: the record stays until it is known to be gone."""
-    forced = attrs.evolve(WAITING, excluded=(C,))
+    forced = replace(WAITING, excluded=(C,))
 
     removed = after(forced, Event.REMOVED, GIVEN)
 

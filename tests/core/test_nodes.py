@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 from msgspec.structs import replace
 
@@ -177,7 +176,7 @@ def test_a_takeover_ends_the_former_lease_before_the_new_one_begins():
     changes = house.restart("a").changes
 
     left, session, joined = changes[:3]
-    assert left == LeaseEnded(attrs.evolve(left.node, name="a", incarnation=1, state=NodeState.LEFT))
+    assert left == LeaseEnded(replace(left.node, name="a", incarnation=1, state=NodeState.LEFT))
     assert session == SessionEnded("a", 1)
     assert joined == NodeChanged(house.state.nodes["a"])
 
@@ -205,7 +204,7 @@ def test_a_renewal_is_remembered_with_its_own_time_to_live():
 
     outcome = house.apply(renew("a", count=4, ttl_ms=3000))
 
-    renewed = attrs.evolve(node, count=4, ttl_ms=3000)
+    renewed = replace(node, count=4, ttl_ms=3000)
     assert outcome == Outcome(Done(), (NodeChanged(renewed),))
     assert house.state.nodes["a"] == renewed
 

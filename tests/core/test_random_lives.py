@@ -29,10 +29,11 @@ from pydrm.core.commands import (
     Request,
     RequestId,
 )
+from pydrm.core.invariants import check
 from pydrm.core.placement import unfinished
 from pydrm.core.records import Condition, Definition, NodeState, Phase
 from tests.core.actors import Process, World
-from tests.core.build import LEASE_TTL_MS
+from tests.core.build import LEASE_TTL_MS, through_bytes
 
 NODES = "abcd"
 IDS = [f"r{number}" for number in range(7)]
@@ -274,6 +275,12 @@ class Lives(RuleBasedStateMachine):
         if incarnation < self.world.state.next_incarnation and not self.world.state.is_current((node, incarnation)):
             id = RequestId(node, incarnation, sequence, floor=1)
             assert self.world.apply(Request(command, id)).changes == ()
+
+    @rule()
+    def a_replica_starts_from_a_picture(self) -> None:
+        """It applies from here what the others apply, and must come to the same."""
+        self.world.twin = through_bytes(self.world.state)
+        assert check(self.world.twin) == []
 
     # --- what must be true
 

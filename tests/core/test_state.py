@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from itertools import permutations
 
-import attrs
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
+from pydrm.core.commands import Done, Reason, Refused
 from pydrm.core.records import Condition, Definition, Record, Settings
+from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 from pydrm.core.table import ShortTable, Table, fingerprint
 from tests.core.build import add, cluster, remove
@@ -56,7 +59,7 @@ def test_every_field_of_a_record_is_in_its_fingerprint():
     house.force("r1")
     house.apply(remove("r1"))
     house.apply(add("r1"))
-    records = [
+    records: list[Struct] = [
         Settings("orders", (("a", "1"),), 2000),
         house.record("r1"),
         house.record("r1").definition,
@@ -64,14 +67,17 @@ def test_every_field_of_a_record_is_in_its_fingerprint():
         house.claim("r1"),
         house.state.nodes["a"],
         house.state.audit[1],
+        Floor(("a", 1), 7),
+        Remembered(("a", 1), 8, Done(missing=("r1",))),
+        Remembered(("a", 1), 8, Refused(Reason.STALE)),
+        Done(missing=("r1",)),
+        Refused(Reason.STALE),
     ]
 
     for original in records:
-        for field in attrs.fields(type(original)):
-            value = getattr(original, field.name)
-            other = _another(value)
-            changed = attrs.evolve(original, **{field.name: other})
-            assert fingerprint(changed) != fingerprint(original), f"{type(original).__name__}.{field.name}"
+        for name in original.__struct_fields__:
+            changed = replace(original, **{name: _another(getattr(original, name))})
+            assert fingerprint(changed) != fingerprint(original), f"{type(original).__name__}.{name}"
 
 
 def _another(value: object) -> object:
@@ -89,10 +95,12 @@ def _another(value: object) -> object:
         case None:
             return cluster("f", resources=["r9"]).claim("r9")
         case Definition():
-            return attrs.evolve(value, id="another")
+            return replace(value, id="another")
         case Condition():
             return Condition.STUCK if value is not Condition.STUCK else Condition.OPEN
-        case _ if attrs.has(type(value)):
+        case Done() | Refused():
+            return Refused(Reason.BUG)
+        case Struct():
             return None
         case _:
             return next(member for member in type(value) if member is not value)  # type: ignore[attr-defined]

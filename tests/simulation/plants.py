@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 import pytest
 from msgspec.structs import replace
 
@@ -91,8 +90,8 @@ def release_is_cancelled(patch: pytest.MonkeyPatch) -> None:
     """
 
     def keep(assignment, given):
-        holder = attrs.evolve(assignment.holder, revision=given.revision)
-        return attrs.evolve(assignment, phase=Phase.HELD, holder=holder, target=None)
+        holder = replace(assignment.holder, revision=given.revision)
+        return replace(assignment, phase=Phase.HELD, holder=holder, target=None)
 
     patch.setitem(handoff.TABLE, (Phase.RELEASING, Event.UPDATED), keep)
     patch.setitem(handoff.TABLE, (Phase.HELD, Event.RELEASED), handoff.IGNORED)

@@ -304,7 +304,7 @@ class SimulatedCluster:
             for id in state.records:
                 if len(held.get(id, ())) != 1:
                     return f"{id} is held {len(held.get(id, ()))} times"
-        records = states[0].records if states[0] else {}
+        records = states[0].records if states[0] else ()
         for id in held:
             if id not in records:
                 return f"{id} is held and not defined"
