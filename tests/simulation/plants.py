@@ -11,18 +11,20 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from pydrm.agent.fence import Fence
 from pydrm.agent.lease import LeaseKeeper
 from pydrm.agent.warden import Warden
 from pydrm.agent.watch import LeaseWatch
 from pydrm.core import handoff, machine
-from pydrm.core.commands import Done, Expire, Reason, Renew
+from pydrm.core.changes import Answered, FloorRaised
+from pydrm.core.commands import Done, Expire, Reason, Refused, Renew
 from pydrm.core.decide_nodes import end_lease
 from pydrm.core.decision import Decision, refused
 from pydrm.core.handoff import Event
 from pydrm.core.records import NodeState, Phase
-from pydrm.engine import replica
+from pydrm.engine import handshake, replica
 
-__all__ = ["PLANTS", "Plant"]
+__all__ = ["PLANTS", "Plant", "empty_voter_counts", "expire_waits_in_a_queue", "request_ids_begin_again"]
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -116,6 +118,62 @@ def holder_goes_on_after_the_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Warden, "_see_that_all_is_cut", lambda self, now: None)
 
 
+def handle_is_noted_once_it_is_open(patch: pytest.MonkeyPatch) -> None:
+    """What is still connecting when the lease ends is not cut, and opens whenever the third party gets round to it."""
+    tokens = Fence.tokens
+
+    def open_ones(self):
+        return [token for token in tokens(self) if any(getattr(sock, "open", False) for sock in self._handles[token])]
+
+    def shut_open_ones(self):
+        for token in open_ones(self):
+            for sock in list(self._handles[token]):
+                sock.shutdown(2)
+
+    patch.setattr(Fence, "tokens", open_ones)
+    patch.setattr(Fence, "shut_sockets", shut_open_ones)
+
+
+def requests_are_not_deduplicated(patch: pytest.MonkeyPatch) -> None:
+    """A request that was sent again, and came twice into the log, is applied twice."""
+    patch.setattr(machine, "_already_answered", lambda state, request: None)
+
+
+def request_ids_begin_again(patch: pytest.MonkeyPatch) -> None:
+    """S7: an id is the node's name and a number, which begins at 1 in each process."""
+
+    def already_answered(state, request):
+        if request is None:
+            return None
+        if request.sequence < state.sessions.floor((request.node, 0)):
+            return Refused(Reason.FORGOTTEN)
+        return state.sessions.answer((request.node, 0), request.sequence)
+
+    def remember(state, request, answer):
+        if request is None:
+            return []
+        changes = [Answered(request.node, 0, request.sequence, answer)]
+        if request.floor > state.sessions.floor((request.node, 0)):
+            changes.append(FloorRaised(request.node, 0, request.floor))
+        return changes
+
+    patch.setattr(machine, "_already_answered", already_answered)
+    patch.setattr(machine, "_remember", remember)
+
+
+def empty_voter_counts(patch: pytest.MonkeyPatch) -> None:
+    """A voter that has lost its disk is taken for the one that it was."""
+    patch.setattr("pydrm.engine.transport.objection", lambda *_: "")
+
+    def forget_the_replica_id(mine, heard):
+        formed = [hello for hello in heard.values() if hello.cluster_id]
+        if formed:
+            return handshake.Formation(formed[0].cluster_id, dict(formed[0].members))
+        return handshake.formation(mine, heard)
+
+    patch.setattr(replica, "formation", forget_the_replica_id)
+
+
 PLANTS: tuple[Plant, ...] = (
     lease_from_the_time_of_apply,
     lease_from_the_time_of_the_retry,
@@ -123,4 +181,8 @@ PLANTS: tuple[Plant, ...] = (
     release_is_cancelled,
     token_counter_restarts,
     holder_goes_on_after_the_lease,
+    handle_is_noted_once_it_is_open,
+    requests_are_not_deduplicated,
+    request_ids_begin_again,
+    empty_voter_counts,
 )

@@ -2,48 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-
 import pytest
 
 from pydrm import Resource
-from pydrm.engine import handshake, replica
 from pydrm.testing.simulation import SimulatedCluster
-
-TTL_S = 2.0
-CLUSTERS: list[SimulatedCluster] = []
-
-
-@pytest.fixture(autouse=True)
-def clusters() -> Iterator[list[SimulatedCluster]]:
-    """Every cluster that a test has made; they are closed after it."""
-    yield CLUSTERS
-    while CLUSTERS:
-        CLUSTERS.pop().close()
-
-
-def holding(resources: int, *, nodes: int = 3, seed: int = 1) -> SimulatedCluster:
-    """A cluster at rest."""
-    cluster = SimulatedCluster(seed, nodes=nodes, lease_ttl=TTL_S)
-    CLUSTERS.append(cluster)
-    cluster.run(2.0)
-    for number in range(resources):
-        cluster.add(Resource(f"r{number}", kind="held"), via="a")
-    cluster.run(1.0)
-    assert loads(cluster) == [resources // nodes] * nodes
-    return cluster
-
-
-def loads(cluster: SimulatedCluster) -> list[int]:
-    held = cluster.third_party.held()
-    return [sum(held[id][0].host is node.host for id in held) for node in cluster.nodes.values()]
-
-
-def leader(cluster: SimulatedCluster) -> str:
-    return next(node.manager.status()["leader"] for node in cluster.nodes.values() if node.host.alive)
+from tests.simulation.build import TTL_S, holding, leader, loads
+from tests.simulation.plants import empty_voter_counts
 
 
 def seconds_until(cluster: SimulatedCluster, wanted: list[int], *, within: float) -> float:
@@ -190,15 +154,7 @@ def test_an_empty_voter_does_not_help_to_elect_a_leader_that_has_forgotten():
 
 def test_were_an_empty_voter_to_vote_what_was_acknowledged_would_be_lost(monkeypatch: pytest.MonkeyPatch):
     """The scene of the test above, with its guard taken out: so that test can fail."""
-    monkeypatch.setattr("pydrm.engine.transport.objection", lambda *_: "")
-
-    def forget_the_replica_id(mine, heard):
-        formed = [hello for hello in heard.values() if hello.cluster_id]
-        if formed:
-            return handshake.Formation(formed[0].cluster_id, dict(formed[0].members))
-        return handshake.formation(mine, heard)
-
-    monkeypatch.setattr(replica, "formation", forget_the_replica_id)
+    empty_voter_counts(monkeypatch)
     cluster = an_acknowledged_resource_that_only_b_still_knows()
 
     cluster.run(10.0)
@@ -222,6 +178,39 @@ def an_acknowledged_resource_that_only_b_still_knows() -> SimulatedCluster:
     return cluster
 
 
+def test_a_voter_that_lost_its_disk_is_out_and_the_others_come_to_rest_without_it():
+    """Until it is replaced by a command it neither votes nor holds anything."""
+    cluster = holding(9)
+
+    cluster.wipe("c")
+    cluster.start("c")
+    cluster.run(TTL_S + 1.0)
+    cluster.settle()
+
+    assert sorted(loads(cluster)) == [0, 4, 5]
+    assert not cluster.nodes["c"].takes_part
+    assert cluster.verify() == []
+
+
+def test_an_answer_that_comes_after_the_lease_opens_nothing():
+    """A handle is noted before it connects; so the engine cuts it, although the app's loop does nothing."""
+    cluster = holding(3)
+    cluster.third_party_answers_late(100.0)
+    cluster.add(Resource("late", kind="held"), via="a")
+    cluster.run(0.5)
+    (holder,) = [view.holder for view in cluster.nodes["a"].manager.assignments() if view.resource == "late"]
+    cluster.third_party_works()
+
+    cluster.block_app(holder, 10.0)
+    cluster.run(10.0)
+    cluster.run(100.0)
+
+    opened = [line.split(" ", 1)[1] for line in cluster.trace if " opens late " in line]
+    assert len(opened) == 1
+    assert not opened[0].startswith(holder)
+    assert cluster.verify() == []
+
+
 def longest_gap(cluster: SimulatedCluster) -> float:
     closed: dict[str, float] = {}
     longest = 0.0
@@ -232,16 +221,3 @@ def longest_gap(cluster: SimulatedCluster) -> float:
         elif what == "opens" and id in closed:
             longest = max(longest, float(at) - closed.pop(id))
     return longest if not closed else float("inf")
-
-
-def test_the_same_seed_gives_the_same_life_in_every_process():
-    command = [sys.executable, "-m", "pydrm.testing.simulate", "--seeds", "7", "--seconds", "15", "--trace"]
-
-    lives = []
-    for hash_seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-        lives.append(ran.stdout.split("fingerprint")[0])
-
-    assert len(lives[0].splitlines()) > 20
-    assert lives[0] == lives[1]

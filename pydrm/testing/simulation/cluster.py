@@ -4,24 +4,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import Any, Self, cast
+from typing import Any, Self
 
-import attrs
-
-from pydrm.agent.hold import Hold
-from pydrm.core import invariants
 from pydrm.core.resource import Resource
-from pydrm.core.state import State
 from pydrm.errors import DrmError
 from pydrm.manager import ResourceManager
+from pydrm.testing.simulation.held import held_by
 from pydrm.testing.simulation.host import SimHost
+from pydrm.testing.simulation.judge import Judge
 from pydrm.testing.simulation.network import SimNetwork
+from pydrm.testing.simulation.node import SimulatedNode
 from pydrm.testing.simulation.scheduler import Scheduler
 from pydrm.testing.simulation.third_party import SimThirdParty
 
@@ -29,29 +25,8 @@ __all__ = ["SimulatedCluster", "SimulatedNode"]
 
 _PORT = 7000
 _LOOK_S = 0.05
-
-
-@attrs.define(eq=False)
-class SimulatedNode:
-    """
-    Attributes:
-        failure: Why its last process stopped by itself, if it did.
-    """
-
-    name: str
-    host: SimHost
-    manager: ResourceManager | None = None
-    failure: BaseException | None = None
-
-    @property
-    def state(self) -> State | None:
-        node = self.manager._node if self.manager is not None else None
-        return node.engine.state if node is not None and self.host.alive else None
-
-    @property
-    def applied(self) -> int:
-        node = self.manager._node if self.manager is not None else None
-        return node.engine.status().applied if node is not None and self.host.alive else 0
+_REST_S = 1.0
+_VOTES_AGAIN_S = 3.0
 
 
 class SimulatedCluster:
@@ -62,7 +37,8 @@ class SimulatedCluster:
     promises were kept.
 
     Attributes:
-        trace: What happened, line by line, with the time.
+        trace: What was done and what happened, line by line, with the time.
+        acknowledged, uncertain: See `Judge`.
     """
 
     def __init__(
@@ -86,22 +62,32 @@ class SimulatedCluster:
         self.random = Random(seed)
         self.scheduler = Scheduler()
         self.network = SimNetwork(self.scheduler, Random(self.random.random()))
-        self.third_party = SimThirdParty(lambda: self.scheduler.now, self._note)
+        self.third_party = SimThirdParty(
+            lambda: self.scheduler.now,
+            self._note,
+            call_later=self.scheduler.call_later,
+            random=Random(self.random.random()).random,
+        )
         self._lease_ttl = lease_ttl
         self._set_up = set_up or self._set_up_held
-        self._digests: dict[int, tuple[int, str]] = {}
-        self._violations: list[str] = []
         voters = [chr(ord("a") + number) for number in range(nodes)]
         names = voters + [f"w{number + 1}" for number in range(workers)]
         self._addresses = {name: f"127.0.1.{number + 1}:{_PORT}" for number, name in enumerate(names)}
         self._peers = {name: self._addresses[name] for name in voters}
         self.nodes = {name: self._make_node(name) for name in names}
-        self.acknowledged: dict[str, Resource | None] = {}
-        self.uncertain: set[str] = set()
+        self._judge = Judge(self.nodes.values(), self.third_party)
+        self.acknowledged = self._judge.acknowledged
+        self.uncertain = self._judge.uncertain
+        self._votes_asked_at = 0.0
         for name in names:
             self.start(name)
 
-    # --- verbs -------------------------------------------------------------------------------------------------------
+    @property
+    def formed(self) -> bool:
+        """Whether the cluster has come into being; before that, nobody has promised anything."""
+        return self._judge.formed
+
+    # --- processes and machines --------------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
         """Start the node's process, if none runs."""
@@ -134,12 +120,6 @@ class SimulatedCluster:
         self._note(f"power cut {name}")
         self.nodes[name].host.kill(power=True)
 
-    def wipe(self, name: str) -> None:
-        """The node is killed, and its disk replaced by an empty one."""
-        self._note(f"wipe {name}")
-        self.nodes[name].host.kill()
-        self.nodes[name].host.disk.wipe()
-
     def stop(self, name: str) -> None:
         """SIGTERM: hand over and leave."""
         node = self.nodes[name]
@@ -158,6 +138,40 @@ class SimulatedCluster:
         self._note(f"resume {name}")
         self.nodes[name].host.resume()
 
+    def block_app(self, name: str, seconds: float) -> None:
+        """The app's loop on *name* does something else for so long."""
+        self._note(f"block {name}'s app for {seconds:.3f} s")
+        self.nodes[name].host.block_app(seconds)
+
+    def set_rate(self, name: str, rate: float) -> None:
+        """From now on *name*'s clock counts so many seconds in one."""
+        self._note(f"{name}'s clock runs at {rate:.6f}")
+        self.nodes[name].host.set_rate(rate)
+
+    def wipe(self, name: str) -> None:
+        """The node is killed, and its disk replaced by an empty one; once the cluster is formed, it is out."""
+        self._note(f"wipe {name}")
+        self.nodes[name].host.kill()
+        self.nodes[name].host.disk.wipe()
+        self.nodes[name].is_out = self.formed and name in self._peers
+
+    def fill_disk(self, name: str) -> None:
+        self._note(f"{name}'s disk is full")
+        self.nodes[name].host.disk.full = True
+
+    def break_disk(self, name: str) -> None:
+        self._note(f"{name}'s disk fails")
+        self.nodes[name].host.disk.broken = True
+
+    def mend_disk(self, name: str) -> None:
+        """It has room again, and works."""
+        disk = self.nodes[name].host.disk
+        if disk.full or disk.broken:
+            self._note(f"{name}'s disk is well")
+        disk.full = disk.broken = False
+
+    # --- the network and the third party -----------------------------------------------------------------------------
+
     def partition(self, *groups: Sequence[str]) -> None:
         """Only nodes of the same group reach each other; who is in two groups is a bridge."""
         self._note("partition " + " | ".join("".join(group) for group in groups))
@@ -167,9 +181,24 @@ class SimulatedCluster:
                     self.network.cut(one, other)
 
     def cut(self, source: str, target: str) -> None:
-        """One way."""
+        """One way. What is sent meanwhile arrives in one burst when it is healed."""
         self._note(f"cut {source} -> {target}")
         self.network.cut(source, target)
+
+    def join(self, source: str, target: str) -> None:
+        """One way; the opposite of `cut`."""
+        self._note(f"join {source} -> {target}")
+        self.network.heal(source, target)
+
+    def slow(self, source: str, target: str, latency_s: float) -> None:
+        """One way."""
+        self._note(f"slow {source} -> {target}: {latency_s:.3f} s")
+        self.network.slow(source, target, latency_s)
+
+    def reset(self, one: str, other: str) -> None:
+        """Break every connection between two nodes."""
+        self._note(f"reset {one} - {other}")
+        self.network.reset(one, other)
 
     def heal(self) -> None:
         """Everybody reaches everybody, at normal speed."""
@@ -179,6 +208,27 @@ class SimulatedCluster:
                 if one != other:
                     self.network.slow(one, other, 0.0)
                     self.network.heal(one, other)
+
+    def third_party_refuses(self) -> None:
+        self._note("the third party refuses")
+        self.third_party.refuses = True
+
+    def third_party_stalls(self) -> None:
+        """It answers nobody until it works again; then all at once, whether they still wait or not."""
+        self._note("the third party stalls")
+        self.third_party.stalls = True
+
+    def third_party_answers_late(self, seconds: float) -> None:
+        """By so much at the most, and without asking who still waits for it."""
+        self._note(f"the third party is up to {seconds:.3f} s late")
+        self.third_party.late_s = seconds
+
+    def third_party_works(self) -> None:
+        self._note("the third party works")
+        self.third_party.refuses = self.third_party.stalls = False
+        self.third_party.late_s = 0.0
+
+    # --- what an app asks for ----------------------------------------------------------------------------------------
 
     def add(self, resource: Resource, *, via: str) -> None:
         """Have *via* add it; whether that is acknowledged is seen later."""
@@ -194,6 +244,8 @@ class SimulatedCluster:
         if manager is None or not node.host.alive:
             return
         self._note(f"{via}: {change} voter {name}")
+        if change == "replace":
+            self.nodes[name].is_out = False
 
         async def ask() -> None:
             try:
@@ -212,36 +264,67 @@ class SimulatedCluster:
         end = self.scheduler.now + seconds
         while self.scheduler.now < end:
             self.scheduler.run_until(min(self.scheduler.now + _LOOK_S, end))
-            self._look()
+            self._judge.look()
 
     def settle(self, within: float = 30.0) -> None:
-        """End all faults, start who is down, and wait until every resource is held once and the load is even."""
+        """
+        End all faults, start who is down, and wait until every resource is held once and the load is even.
+
+        Then nothing may move any more.
+        """
         self.heal()
-        self.third_party.refuses = self.third_party.moody = False
+        self.third_party_works()
+        self.third_party.moody = False
         for name, node in self.nodes.items():
             node.host.set_rate(1.0)
-            node.host.disk.full = node.host.disk.broken = False
             node.host.resume()
+            self.mend_disk(name)
             self.start(name)
+        # What the faults have begun, such as a lease that runs out, ends by then.
+        calm = self.scheduler.now + self._lease_ttl
         end = self.scheduler.now + within
-        while self.scheduler.now < end and self._unsettled():
+        while self.scheduler.now < end and (self.scheduler.now < calm or self._unsettled()):
             self.run(0.25)
             for name in self.nodes:
                 self.start(name)
+            self._give_votes_back()
         unsettled = self._unsettled()
         if unsettled:
-            self._violations.append(f"{within} s after all faults ended: {unsettled}")
+            self._judge.object(f"{within} s after all faults ended: {unsettled}")
+            return
+        moves = self.third_party.moves
+        self.run(_REST_S)
+        if self.third_party.moves != moves:
+            self._judge.object("at rest, something moved without a cause")
+
+    def _give_votes_back(self) -> None:
+        """Each voter that lost its disk is replaced, and each that lost its vote gets one."""
+        if self.scheduler.now < self._votes_asked_at + _VOTES_AGAIN_S:
+            return
+        self._votes_asked_at = self.scheduler.now
+        voting = [name for name in self._voting() if not self.nodes[name].is_out]
+        for name in self._peers:
+            if voting and self.nodes[name].is_out:
+                self.change_voters("replace", name, via=voting[0])
+            elif voting and name not in self._voting():
+                self.change_voters("add", name, via=voting[0])
+
+    def _voting(self) -> list[str]:
+        """Who has a vote, as whoever has heard most of it knows."""
+        settings = [node.state.settings for node in self.nodes.values() if node.state is not None]
+        known = [one for one in settings if one is not None]
+        newest = max(known, key=lambda one: one.voters_revision, default=None)
+        return [voter.name for voter in newest.voters] if newest is not None else []
+
+    def _unsettled(self) -> str:
+        without = sorted(set(self._peers) - set(self._voting()))
+        if self.formed and without:
+            return f"{', '.join(without)} have no vote"
+        return self._judge.unsettled()
 
     def verify(self) -> list[str]:
         """Everything that went against the promises so far, in words."""
-        self._look()
-        wrong = [*self._violations, *self.third_party.violations, *self.scheduler.errors]
-        for node in self.nodes.values():
-            state = node.state
-            if state is None:
-                continue
-            wrong += [f"{node.name}: {problem}" for problem in invariants.check(state)]
-        return wrong
+        return [*self._judge.verdict(), *self.scheduler.errors]
 
     def fingerprint(self) -> str:
         """Equal for equal lives."""
@@ -271,6 +354,7 @@ class SimulatedCluster:
 
     def _died(self, node: SimulatedNode) -> None:
         self._note(f"{node.name} is gone")
+        node.asked = 0
         self.third_party.host_gone(node.host)
 
     def _begin(self, node: SimulatedNode, manager: ResourceManager) -> None:
@@ -291,81 +375,24 @@ class SimulatedCluster:
         manager = node.manager
         if manager is None or not node.host.alive or id in self.uncertain:
             return
+        self._note(f"{via} is asked to {'add' if wanted else 'remove'} {id}")
         # Until it is answered nobody knows.
         self.uncertain.add(id)
+        node.asked += 1
 
         async def ask() -> None:
             try:
                 await request(manager)
-            except DrmError:
-                return
-            self.acknowledged[id] = wanted
-            self.uncertain.discard(id)
+            except DrmError as error:
+                self._note(f"{via} does not know about {id}: {error}")
+            else:
+                self._judge.answered(node, id, wanted)
+            node.asked -= 1
 
         node.host.app.call_soon(lambda: node.host.app.create_task(ask()))
 
-    def _look(self) -> None:
-        self.third_party.check_all()
-        for node in self.nodes.values():
-            state = node.state
-            if state is None:
-                continue
-            index, digest = node.applied, state.digest
-            seen = self._digests.setdefault(index, (digest, node.name))
-            if seen[0] != digest:
-                self._violations.append(f"{node.name} and {seen[1]} differ at index {index}")
-
-    def _unsettled(self) -> str:
-        """What is still missing to a state of rest; "" if nothing is."""
-        held = self.third_party.held()
-        states = [node.state for node in self.nodes.values()]
-        for state in states:
-            if state is None:
-                return "not all nodes run"
-            for id, wanted in self.acknowledged.items():
-                if id not in self.uncertain and (id in state.records) != (wanted is not None):
-                    return f"{id} was acknowledged as {'added' if wanted else 'removed'} and is not so"
-            for id in state.records:
-                if len(held.get(id, ())) != 1:
-                    return f"{id} is held {len(held.get(id, ()))} times"
-        records = states[0].records if states[0] else ()
-        for id in held:
-            if id not in records:
-                return f"{id} is held and not defined"
-        loads = [sum(connections[0].host is node.host for connections in held.values()) for node in self.nodes.values()]
-        if max(loads) - min(loads) > 1:
-            return f"the load is {loads}"
-        return ""
+    def _set_up_held(self, manager: ResourceManager, host: SimHost) -> None:
+        manager.handler("held", held_by(host, self.third_party, host.random))
 
     def _note(self, what: str) -> None:
         self.trace.append(f"{self.scheduler.now:.6f} {what}")
-
-    def _set_up_held(self, manager: ResourceManager, host: SimHost) -> None:
-        third_party, random = self.third_party, host.random
-
-        async def held(hold: Hold) -> None:
-            def mood() -> object:
-                return hold.resource.get("mood") if third_party.moody else None
-
-            connection = third_party.connect(host, hold.resource.id, hold.token)
-            try:
-                # It can be shut down like a socket, which is all that is asked of it.
-                hold.guard(cast(socket.socket, connection))
-                await asyncio.sleep(random.random() * (1.0 if mood() == "slow" else 0.01))
-                if mood() == "raises" and random.random() < 0.3:
-                    raise RuntimeError("a handler that fails now and then")
-                hold.ready()
-                while connection.open:
-                    await asyncio.sleep(0.1 + 0.4 * random.random())
-                    if connection.open and hold.valid:
-                        connection.act()
-                    if mood() == "raises" and random.random() < 0.05:
-                        raise RuntimeError("a handler that fails now and then")
-            except asyncio.CancelledError:
-                if mood() == "stubborn":
-                    await asyncio.sleep(random.random() * 0.6)
-                raise
-            finally:
-                connection.close()
-
-        manager.handler("held", held)

@@ -8,6 +8,7 @@ the cluster has to come to rest with everything as it was acknowledged.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 
 import attrs
@@ -29,24 +30,35 @@ _EVERYTHING = {
     "isolate": 0.05,
     "cut_one_way": 0.04,
     "bridge": 0.02,
+    "hold_back": 0.05,
     "slow": 0.05,
     "reset": 0.1,
     "block_app": 0.05,
     "disk_full": 0.01,
     "disk_broken": 0.01,
+    "replace_disk": 0.01,
+    "revote": 0.03,
+    "roll": 0.01,
     "drift": 0.05,
     "refuse": 0.03,
+    "stall": 0.03,
+    "answer_late": 0.03,
 }
 
 PROFILES: Mapping[str, Mapping[str, float]] = {
     "everything": _EVERYTHING,
     "crashes": {"kill": 0.2, "power_cut": 0.2, "stop": 0.05},
-    "network": {"isolate": 0.15, "cut_one_way": 0.15, "bridge": 0.05, "slow": 0.1, "reset": 0.3},
+    "network": {"isolate": 0.15, "cut_one_way": 0.15, "bridge": 0.05, "hold_back": 0.2, "slow": 0.1, "reset": 0.3},
     "laggards": {"lag": 0.3},
+    "mutes": {"mute": 0.3},
     "frozen": {"pause": 0.2, "block_app": 0.2, "drift": 0.1},
     "disks": {"disk_full": 0.1, "disk_broken": 0.05, "power_cut": 0.1},
+    "voters": {"revote": 0.3, "kill": 0.1, "power_cut": 0.05, "isolate": 0.1, "reset": 0.1},
+    "amnesia": {"replace_disk": 0.1, "kill": 0.2, "isolate": 0.1},
+    "third_party": {"refuse": 0.02, "answer_late": 0.05, "hang": 0.1, "update": 3.0, "pause": 0.05},
     "churn": {"update": 10.0, "stop": 0.3, "slow": 0.5},
-    "deploys": {"stop": 0.3, "refuse": 0.05},
+    "repeats": {"update": 10.0, "hold_back": 0.5, "isolate": 0.1, "kill": 0.1},
+    "deploys": {"roll": 0.1, "stop": 0.1, "refuse": 0.05},
     "calm": {},
 }
 
@@ -67,9 +79,9 @@ class Life:
     fingerprint: str
 
 
-def live(seed: int, *, nodes: int = 3, profile: str = "everything", seconds: float = 30.0) -> Life:
+def live(seed: int, *, nodes: int = 3, workers: int = 0, profile: str = "everything", seconds: float = 30.0) -> Life:
     """One life: *seconds* of misfortune, then peace, then the verdict."""
-    with SimulatedCluster(seed, nodes=nodes) as cluster:
+    with SimulatedCluster(seed, nodes=nodes, workers=workers) as cluster:
         Misfortune(cluster, PROFILES[profile]).run(seconds)
         cluster.settle()
         return Life(cluster.verify(), cluster.trace, cluster.scheduler.now, cluster.fingerprint())
@@ -81,6 +93,11 @@ class Misfortune:
         self._rates = rates
         self._random = Random(cluster.random.random())
         self._made = 0
+        self._over = False
+        # With both in one life, the voters that are left could be those that have forgotten.
+        self._may_forget = self._random.random() < 0.5
+        self._revoting = False
+        self._forgotten = ""
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds / _SLICE_S)):
@@ -91,7 +108,8 @@ class Misfortune:
             self._bring_back()
             self._cluster.run(_SLICE_S)
             if self._cluster.third_party.violations:
-                return
+                break
+        self._over = True
 
     def _use(self) -> None:
         """What an app does meanwhile."""
@@ -124,12 +142,16 @@ class Misfortune:
         return one, other
 
     def _later(self, least_s: float, most_s: float, call: Callable[[], None]) -> None:
-        self._cluster.scheduler.call_later(least_s + (most_s - least_s) * self._random.random(), call)
+        def unless_over() -> None:
+            if not self._over:
+                call()
+
+        self._cluster.scheduler.call_later(least_s + (most_s - least_s) * self._random.random(), unless_over)
 
     def _bring_back(self) -> None:
         for name, node in self._cluster.nodes.items():
             if not node.host.alive and self._random.random() < 0.5 * _SLICE_S:
-                node.host.disk.full = node.host.disk.broken = False
+                self._cluster.mend_disk(name)
                 self._cluster.start(name)
 
     # --- what goes wrong ---------------------------------------------------------------------------------------------
@@ -165,40 +187,101 @@ class Misfortune:
         self._cluster.partition(names[: half + 1], names[half:])
         self._later(0.1, 6.0, self._cluster.heal)
 
-    def _slow(self) -> None:
+    def _hold_back(self) -> None:
+        """For less than after which a link is given up: it all arrives, late and at once."""
         one, other = self._two()
-        self._cluster.network.slow(one, other, 0.9 * self._random.random())
+        self._cluster.cut(one, other)
+        self._later(0.2, 2.9, lambda: self._cluster.join(one, other))
+
+    def _slow(self) -> None:
+        self._cluster.slow(*self._two(), 0.9 * self._random.random())
 
     def _lag(self) -> None:
         """One node hears the others ever so late, and then not at all."""
         name = self._anyone()
         for other in self._cluster.nodes:
             if other != name:
-                self._cluster.network.slow(other, name, 0.3 + 0.6 * self._random.random())
+                self._cluster.slow(other, name, 0.3 + 0.6 * self._random.random())
         others = [other for other in self._cluster.nodes if other != name]
         self._later(0.5, 3.0, lambda: self._cluster.partition(others))
         self._later(4.0, 8.0, self._cluster.heal)
 
+    def _mute(self) -> None:
+        """What one node says is held back for about as long as a lease lasts, and what it hears is late."""
+        name = self._anyone()
+        others = [other for other in self._cluster.nodes if other != name]
+        for other in others:
+            self._cluster.cut(name, other)
+            self._cluster.slow(other, name, 0.3 + 0.6 * self._random.random())
+        for other in others:
+            self._later(1.5, 2.9, partial(self._cluster.join, name, other))
+        self._later(4.0, 8.0, self._cluster.heal)
+
     def _reset(self) -> None:
-        self._cluster.network.reset(*self._two())
+        self._cluster.reset(*self._two())
 
     def _block_app(self) -> None:
-        self._cluster.nodes[self._anyone()].host.block_app(0.1 + 8 * self._random.random())
+        # Longer than what it takes to lose the lease, too: the stall timeout and the lease's own time.
+        self._cluster.block_app(self._anyone(), 0.1 + 12 * self._random.random())
 
     def _disk_full(self) -> None:
-        self._cluster.nodes[self._anyone()].host.disk.full = True
+        self._cluster.fill_disk(self._anyone())
 
     def _disk_broken(self) -> None:
-        self._cluster.nodes[self._anyone()].host.disk.broken = True
+        self._cluster.break_disk(self._anyone())
+
+    def _replace_disk(self) -> None:
+        """Once in a life: with a second one, the majority could have forgotten. Then the voter is replaced."""
+        cluster = self._cluster
+        if not self._may_forget or not cluster.formed or self._forgotten:
+            return
+        self._forgotten = name = self._anyone()
+        cluster.wipe(name)
+        self._later(2.0, 8.0, lambda: cluster.change_voters("replace", name, via=self._other_than(name)))
+
+    def _revote(self) -> None:
+        """One loses its vote, and gets it back."""
+        cluster = self._cluster
+        if (self._may_forget and "replace_disk" in self._rates) or self._revoting or not cluster.formed:
+            return
+        self._revoting = True
+        name = self._anyone()
+        cluster.change_voters("remove", name, via=self._anyone())
+
+        def back() -> None:
+            self._revoting = False
+            cluster.change_voters("add", name, via=self._other_than(name))
+
+        self._later(1.0, 6.0, back)
+
+    def _other_than(self, name: str) -> str:
+        return self._random.choice([other for other in sorted(self._cluster.nodes) if other != name])
+
+    def _roll(self) -> None:
+        """A rolling restart."""
+        for number, name in enumerate(sorted(self._cluster.nodes)):
+            self._later(3.0 * number, 3.0 * number, partial(self._cluster.stop, name))
+            self._later(3.0 * number + 1.0, 3.0 * number + 2.0, partial(self._cluster.start, name))
 
     def _drift(self) -> None:
-        self._cluster.nodes[self._anyone()].host.set_rate(0.9951 + 0.0098 * self._random.random())
+        # Of two clocks one may be as much too fast as the other is too slow: together that is the promised percent.
+        self._cluster.set_rate(self._anyone(), 0.9951 + 0.0098 * self._random.random())
 
     def _refuse(self) -> None:
-        third_party = self._cluster.third_party
-        third_party.refuses = True
+        self._cluster.third_party_refuses()
+        self._later(0.1, 3.0, self._cluster.third_party_works)
 
-        def welcome() -> None:
-            third_party.refuses = False
+    def _stall(self) -> None:
+        self._cluster.third_party_stalls()
+        self._later(0.5, 6.0, self._cluster.third_party_works)
 
-        self._later(0.1, 3.0, welcome)
+    def _hang(self) -> None:
+        """The third party stalls; and an app that waits for it does nothing else either, for longer than its lease."""
+        name = self._anyone()
+        self._cluster.third_party_stalls()
+        self._later(0.2, 0.6, lambda: self._cluster.block_app(name, 10.0))
+        self._later(7.5, 10.0, self._cluster.third_party_works)
+
+    def _answer_late(self) -> None:
+        self._cluster.third_party_answers_late(8 * self._random.random())
+        self._later(1.0, 10.0, self._cluster.third_party_works)

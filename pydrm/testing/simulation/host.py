@@ -52,6 +52,7 @@ class SimHost:
         self.random = Random(self._seeds.random())
         self.alive = True
         self.paused = False
+        self._app_busy_until = float("-inf")
 
     def _make_loop(self, name: str) -> SimLoop:
         # An abstract class to mypy only: what is missing raises NotImplementedError, and pydrm does not use it.
@@ -93,13 +94,17 @@ class SimHost:
             self.paused = False
             self.thawed_at = self.scheduler.now
             self.aside.go_on()
-            self.app.go_on()
+            self._app_goes_on()
 
     def block_app(self, seconds: float) -> None:
         """The app's loop does something else for so long."""
-        loop = self.app
-        loop.held_up = True
-        self.scheduler.call_later(seconds, lambda: loop.go_on() if not self.paused else None)
+        self._app_busy_until = max(self._app_busy_until, self.scheduler.now + seconds)
+        self.app.held_up = True
+        self.scheduler.call_later(seconds, self._app_goes_on)
+
+    def _app_goes_on(self) -> None:
+        if not self.paused and self.scheduler.now >= self._app_busy_until:
+            self.app.go_on()
 
     def set_rate(self, rate: float) -> None:
         self._clock_base = (self.scheduler.now, self.clock.now())

@@ -1,9 +1,10 @@
 """
 `SimNetwork`: streams between simulated hosts, as TCP gives them, and the ways in which they fail.
 
-A stream delivers all bytes in order or breaks. Between two hosts each direction can be cut on its own: what is sent
-meanwhile waits, as TCP sends it again, and arrives when the cut is over. A killed process resets its streams; a
-host without power says nothing.
+A stream delivers all bytes in order or breaks; in how many pieces they arrive is chance. Between two hosts each
+direction can be cut on its own: what is sent meanwhile waits, as TCP sends it again, and arrives in one burst when the
+cut is over, even if the sender has closed the stream meanwhile and talks on another. A killed process resets its
+streams; a host without power says nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydrm.testing.simulation.scheduler import Scheduler, SimLoop
 __all__ = ["SimNetwork"]
 
 _LATENCY_S = 0.0002
+_TORN_SHARE = 0.02
 
 
 class SimNetwork:
@@ -43,7 +45,7 @@ class SimNetwork:
 
     def heal(self, source: str, target: str) -> None:
         self._cut.discard((source, target))
-        for stream in self._streams:
+        for stream in list(self._streams):
             stream.flush(source, target)
 
     def slow(self, source: str, target: str, latency_s: float) -> None:
@@ -96,10 +98,15 @@ class SimNetwork:
         slow = self._slow.get((source, target), 0.0)
         return (slow or _LATENCY_S) * (0.5 + self._random.random())
 
+    def torn_at(self, size: int) -> int:
+        """After how many of so many bytes the rest arrives by itself; seldom anything but all of them."""
+        return int(size * self._random.random() / _TORN_SHARE) if size else 0
+
     def is_cut(self, source: str, target: str) -> bool:
         return (source, target) in self._cut
 
     def forget(self, stream: _Stream) -> None:
+        """Neither end will send anything any more."""
         if stream in self._streams:
             self._streams.remove(stream)
 
@@ -149,14 +156,16 @@ class _Stream:
 
     def break_off(self) -> None:
         for end in self.ends:
-            end.lose(ConnectionResetError(104, "reset"))
+            end.break_off()
 
     def end_gone(self, name: str, *, silently: bool) -> None:
         for end in self.ends:
             if end.host.name == name and not end.gone:
-                if not silently:
-                    end.send(None)
-                end.gone = True
+                end.vanish(silently=silently)
+
+    def end_over(self) -> None:
+        if all(end.over for end in self.ends):
+            self.network.forget(self)
 
 
 class _End(asyncio.Transport):
@@ -191,7 +200,9 @@ class _End(asyncio.Transport):
             self.lose(None)
 
     def abort(self) -> None:
-        self.close()
+        if not self._closing:
+            self._stalled.clear()
+            self.close()
 
     def is_closing(self) -> bool:
         return self._closing
@@ -204,13 +215,28 @@ class _End(asyncio.Transport):
 
     # What happens on the way.
 
+    @property
+    def over(self) -> bool:
+        """Whether it has nothing to send any more, and never will."""
+        return (self._closing or self.gone) and not self._stalled
+
     def send(self, data: bytes | None) -> None:
         """Bytes, or None for the end of the stream. What is gone says nothing more."""
         if self.gone:
             return
         if self._stalled or self._stream.network.is_cut(self.host.name, self.peer.host.name):
             self._stalled.append(data)
-            return
+        else:
+            self._transmit(data)
+
+    def _transmit(self, data: bytes | None) -> None:
+        piece = self._stream.network.torn_at(len(data or b""))
+        if data is not None and 0 < piece < len(data):
+            self._carry(data[:piece])
+            data = data[piece:]
+        self._carry(data)
+
+    def _carry(self, data: bytes | None) -> None:
         latency = self._stream.network.latency(self.host.name, self.peer.host.name)
         self._arrives_at = max(self._arrives_at, self._stream.scheduler.now + latency)
         self._stream.scheduler.call_at(self._arrives_at, partial(self._arrived, data))
@@ -219,9 +245,27 @@ class _End(asyncio.Transport):
         self.peer.loop.call_soon(self.peer.receive, data)
 
     def send_stalled(self) -> None:
+        """The way is free again: the kernel sends all that has waited, whether the process is still there or not."""
         stalled, self._stalled = self._stalled, []
-        for data in stalled:
-            self.send(data)
+        burst = b"".join(data for data in stalled if data is not None)
+        if burst:
+            self._transmit(burst)
+        if None in stalled:
+            self._transmit(None)
+        self._stream.end_over()
+
+    def vanish(self, *, silently: bool) -> None:
+        """Its process is gone; *silently* its host as well, with what waited there to be sent."""
+        if silently:
+            self._stalled.clear()
+        else:
+            self.send(None)
+        self.gone = True
+        self._stream.end_over()
+
+    def break_off(self) -> None:
+        self._stalled.clear()
+        self.lose(ConnectionResetError(104, "reset"))
 
     def receive(self, data: bytes | None) -> None:
         if self._closing or self.gone:
@@ -243,6 +287,6 @@ class _End(asyncio.Transport):
         if self._closing:
             return
         self._closing = True
-        self._stream.network.forget(self._stream)
+        self._stream.end_over()
         if not self.gone and self.protocol is not None:
             self.loop.call_soon(self.protocol.connection_lost, error)

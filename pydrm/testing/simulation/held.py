@@ -1,0 +1,50 @@
+"""
+The kind "held": a resource that keeps one connection to the simulated third party, as a handler should.
+
+Its field `mood` makes the handler one that is slow, that fails now and then, or that does not end when it should.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from pydrm.agent.hold import Hold
+from pydrm.clock import Random
+from pydrm.testing.simulation.third_party import Host, SimThirdParty
+
+__all__ = ["held_by"]
+
+
+def held_by(host: Host, third_party: SimThirdParty, random: Random) -> Callable[[Hold], Awaitable[None]]:
+    """The handler of that kind on *host*."""
+
+    async def held(hold: Hold) -> None:
+        def mood() -> object:
+            return hold.resource.get("mood") if third_party.moody else None
+
+        connection = third_party.make_connection(host, hold.resource.id, hold.token)
+        try:
+            # It can be shut down like a socket, which is all that is asked of it.
+            hold.guard(cast(socket.socket, connection))
+            await connection.connect()
+            await asyncio.sleep(random.random() * (1.0 if mood() == "slow" else 0.01))
+            if mood() == "raises" and random.random() < 0.3:
+                raise RuntimeError("a handler that fails now and then")
+            hold.ready()
+            while connection.open:
+                await asyncio.sleep(0.1 + 0.4 * random.random())
+                if connection.open and hold.valid:
+                    connection.act()
+                if mood() == "raises" and random.random() < 0.05:
+                    raise RuntimeError("a handler that fails now and then")
+        except asyncio.CancelledError:
+            if mood() == "stubborn":
+                await asyncio.sleep(random.random() * 0.6)
+            raise
+        finally:
+            connection.close()
+
+    return held

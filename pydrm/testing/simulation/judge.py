@@ -1,0 +1,111 @@
+"""
+`Judge`: what must be so, whatever happened.
+
+    at every look    nobody but a stopped process has a resource open besides its holder, no token is used after a
+                     newer one, replicas at one index have one digest, who has lost its disk takes no part
+    at every answer  what is acknowledged is there, as it was asked for, on the node that says so
+    at rest          everything acknowledged is there as it was last asked for, held exactly once, the load is even,
+                     and nothing moves any more
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pydrm.core import invariants
+from pydrm.core.records import Phase
+from pydrm.core.resource import Resource
+from pydrm.core.state import State
+from pydrm.engine import definition_of
+from pydrm.testing.simulation.node import SimulatedNode
+from pydrm.testing.simulation.third_party import SimThirdParty
+
+__all__ = ["Judge"]
+
+
+class Judge:
+    """
+    Attributes:
+        acknowledged: What was acknowledged last for each resource: its definition, or None if it was removed.
+        uncertain: Resources that somebody has asked something for, without an answer so far.
+        formed: Whether the cluster has come into being.
+    """
+
+    def __init__(self, nodes: Collection[SimulatedNode], third_party: SimThirdParty) -> None:
+        self.acknowledged: dict[str, Resource | None] = {}
+        self.uncertain: set[str] = set()
+        self.formed = False
+        self._nodes = nodes
+        self._third_party = third_party
+        self._digests: dict[int, tuple[int, str]] = {}
+        self._violations: list[str] = []
+
+    def look(self) -> None:
+        self._third_party.check_all()
+        for node in self._nodes:
+            state = node.state
+            if state is None:
+                continue
+            if node.is_out and node.takes_part:
+                self.object(f"{node.name} takes part although it has forgotten what it promised")
+            index, digest = node.applied, state.digest
+            self.formed = self.formed or index > 0
+            seen = self._digests.setdefault(index, (digest, node.name))
+            if seen[0] != digest:
+                self.object(f"{node.name} and {seen[1]} differ at index {index}")
+
+    def answered(self, node: SimulatedNode, id: str, wanted: Resource | None) -> None:
+        """*node* says that *id* is *wanted* now, or gone."""
+        self.acknowledged[id] = wanted
+        self.uncertain.discard(id)
+        if node.state is not None and not _is_so(node.state, id, wanted):
+            self.object(f"{node.name} says that {id} is {'added' if wanted else 'removed'}, and that is not so")
+
+    def object(self, what: str) -> None:
+        if what not in self._violations:
+            self._violations.append(what)
+
+    def unsettled(self) -> str:
+        """What is still missing to a state of rest; "" if nothing is."""
+        held = self._third_party.held()
+        members = [node for node in self._nodes if not node.is_out]
+        states = [node.state for node in members]
+        if any(node.asked for node in self._nodes):
+            return "not all requests are answered"
+        for state in states:
+            if state is None:
+                return "not all nodes run"
+            for id, wanted in self.acknowledged.items():
+                if id not in self.uncertain and not _is_so(state, id, wanted):
+                    return f"{id} was acknowledged as {'added' if wanted else 'removed'} and is not so"
+            for (id, _), assignment in state.assignments.items():
+                if assignment.phase is not Phase.HELD:
+                    return f"{id} is {assignment.phase.value}"
+                if len(held.get(id, ())) != 1:
+                    return f"{id} is held {len(held.get(id, ()))} times"
+        records = states[0].records if states[0] else ()
+        for id in held:
+            if id not in records:
+                return f"{id} is held and not defined"
+        loads = [sum(connections[0].host is node.host for connections in held.values()) for node in members]
+        if max(loads) - min(loads) > 1:
+            return f"the load is {loads}"
+        return ""
+
+    def verdict(self) -> list[str]:
+        self.look()
+        wrong = [*self._violations, *self._third_party.violations]
+        for node in self._nodes:
+            if node.state is not None:
+                wrong += [f"{node.name}: {problem}" for problem in invariants.check(node.state)]
+        return wrong
+
+
+def _is_so(state: State, id: str, wanted: Resource | None) -> bool:
+    record = state.records.get(id)
+    if record is None:
+        return wanted is None
+    if wanted is None:
+        # It is known for as long as somebody has it open; at rest that is nobody.
+        return state.assignments[id, 0].phase is Phase.REMOVING and record.following is None
+    return (record.following or record.definition) == definition_of(wanted)

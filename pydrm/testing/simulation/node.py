@@ -1,0 +1,50 @@
+"""`SimulatedNode`: a machine and the process that runs, or ran last, on it."""
+
+from __future__ import annotations
+
+import attrs
+
+from pydrm.core.state import State
+from pydrm.manager import ResourceManager
+from pydrm.node import Node
+from pydrm.testing.simulation.host import SimHost
+
+__all__ = ["SimulatedNode"]
+
+
+@attrs.define(eq=False)
+class SimulatedNode:
+    """
+    Attributes:
+        failure: Why its last process stopped by itself, if it did.
+        is_out: Whether it has forgotten what it promised to a formed cluster; until it is replaced by a command
+            it must have no part in anything.
+        asked: How many requests its process has not answered yet.
+    """
+
+    name: str
+    host: SimHost
+    manager: ResourceManager | None = None
+    failure: BaseException | None = None
+    is_out: bool = False
+    asked: int = 0
+
+    @property
+    def state(self) -> State | None:
+        node = self._node
+        return node.engine.state if node is not None else None
+
+    @property
+    def applied(self) -> int:
+        node = self._node
+        return node.engine.status().applied if node is not None else 0
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether it votes, or would."""
+        node = self._node
+        return node is not None and node.engine.status().formed
+
+    @property
+    def _node(self) -> Node | None:
+        return self.manager._node if self.manager is not None and self.host.alive else None
