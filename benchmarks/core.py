@@ -25,7 +25,7 @@ from pydrm.core.commands import AddResources, Command, Expire, Form, Handle, Joi
 from pydrm.core.machine import apply
 from pydrm.core.picture import SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Definition, Phase
+from pydrm.core.records import Assignment, Definition, Phase, Voter
 from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 from pydrm.engine.codec import decode_entry, encode_entry, encode_request
@@ -46,7 +46,7 @@ class Bench:
 
     def build(self) -> None:
         before = rss_bytes()
-        self.apply(Form("bench", tuple((name, f"replica-{name}") for name in NAMES), LEASE_TTL_MS))
+        self.apply(Form("bench", tuple(Voter(name, f"replica-{name}") for name in NAMES), LEASE_TTL_MS))
         for name in NAMES:
             self._join(name)
         batches = (range(start, min(start + BATCH, self.size)) for start in range(0, self.size, BATCH))
@@ -84,6 +84,7 @@ class Bench:
 
     def _restore(self, head: Head, chunks: list[tuple[Section, bytes]]) -> None:
         decoders = {section: msgspec.msgpack.Decoder(tuple[type, ...]) for section, type in SECTION_TYPES.items()}
+        before = rss_bytes()
         restoring = Restoring(head)
         reading, adding = [], []
         for section, chunk in chunks:
@@ -94,6 +95,7 @@ class Bench:
         finishing = list(steps(restoring.finish()))
         show_seconds("a state restored of them", sum(adding) + sum(finishing))
         show_seconds("  decoding them, on top", sum(reading))
+        show("  memory of it, by RSS", (rss_bytes() - before) / len(restoring.state.records), "bytes/resource")
         show_pauses("  one chunk added", adding)
         show_pauses("  one step of finishing", finishing)
         show_pauses("  one step of giving up the former state", list(steps(restoring.state.empty())))
@@ -110,8 +112,9 @@ class Bench:
         """The dead node comes back, and the others hand over to it what is its share."""
         self._join("node-3")
         self._go_on_placing()
+        moving = sum(assignment.phase is Phase.RELEASING for assignment in self.state.assignments.values())
         times = [self.apply(command) for command in self._releases()]
-        show_rate("handed over to a node that joined", len(times) * BATCH, times)
+        show_rate("handed over to a node that joined", moving, times)
         show_pauses("  one such command", times)
 
     def apply(self, command: Command) -> float:
@@ -141,7 +144,7 @@ class Bench:
                 leaving.setdefault((assignment.holder.node, assignment.holder.incarnation), []).append(assignment)
         gc.freeze()  # These lists are the benchmark's; a node has none.
         for (node, incarnation), assignments in leaving.items():
-            for start in range(0, len(assignments) - BATCH + 1, BATCH):
+            for start in range(0, len(assignments), BATCH):
                 batch = assignments[start : start + BATCH]
                 handles = [Handle(each.resource, each.slot, each.holder.token) for each in batch if each.holder]
                 yield Release(node, incarnation, tuple(handles))

@@ -17,7 +17,11 @@ _RANGE_BITS = 14
 
 
 class Queue:
-    """Give it numbers that grow, as tokens and tickets do; one that does not costs a sort when it is next read."""
+    """
+    Give it numbers that grow, as tokens and tickets do; one that does not costs a sort when it is next read.
+
+    It is for the thread that writes it, also to read, because reading sorts. From others, only `copy`.
+    """
 
     __slots__ = ("_count", "_ranges", "_ranges_unsorted", "_unsorted")
 
@@ -53,6 +57,15 @@ class Queue:
     def get(self, number: int) -> Assignment | None:
         numbers = self._ranges.get(number >> _RANGE_BITS)
         return numbers.get(number) if numbers is not None else None
+
+    def copy(self) -> list[Assignment]:
+        """
+        All of it, oldest first, in a list of its own. From any thread: it sorts nothing but what it copied.
+
+        Each range is of one moment, and no other thread waits for longer than one range takes.
+        """
+        ranges = sorted(self._ranges.items())
+        return [assignment for _, numbers in ranges for _, assignment in sorted(numbers.items())]
 
     def oldest_first(self) -> Iterator[Assignment]:
         """Not to be written to meanwhile; nor is `newest_first`."""

@@ -81,10 +81,10 @@ class ShardedTable(ABC, Generic[K, R]):
         return [key for key, _ in self.items()]
 
     def values(self) -> list[R]:
-        return reduce(iadd, map(dict.values, self._shards.values()), [])
+        return reduce(iadd, map(dict.values, list(self._shards.values())), [])
 
     def items(self) -> list[tuple[K, R]]:
-        rows: list[tuple[str, R]] = reduce(iadd, map(dict.items, self._shards.values()), [])
+        rows: list[tuple[str, R]] = reduce(iadd, map(dict.items, list(self._shards.values())), [])
         return [(self._key(name, record), record) for name, record in rows]
 
     def share(self) -> list[dict[str, R]]:

@@ -79,9 +79,14 @@ class State:
         return int.from_bytes(blake2b(repr(parts).encode(), digest_size=16).digest(), "big")
 
     def held_by(self, node: str, incarnation: int) -> list[AssignmentKey]:
-        """Every assignment in which that incarnation has a claim, oldest token first."""
+        """Every assignment in which that incarnation has a claim, oldest token first. From any thread."""
         claims = self.index.claims.get((node, incarnation))
-        return [assignment.key for assignment in claims.oldest_first()] if claims is not None else []
+        return [assignment.key for assignment in claims.copy()] if claims is not None else []
+
+    def held_count(self, node: str, incarnation: int) -> int:
+        """How many `held_by` would name; at no cost. From any thread."""
+        claims = self.index.claims.get((node, incarnation))
+        return len(claims) if claims is not None else 0
 
     def is_current(self, incarnation: Incarnation) -> bool:
         """Whether this incarnation's lease has not been ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from random import Random
 
 import pytest
@@ -31,6 +32,7 @@ def test_it_is_a_sorted_dict(highest: int):
             del model[number]
         if random.random() < 0.02:
             expected = sorted(model.items())
+            assert queue.copy() == [assignment for _, assignment in expected]
             assert list(queue.items()) == expected
             assert list(queue.oldest_first()) == [assignment for _, assignment in expected]
             assert list(queue.newest_first()) == [assignment for _, assignment in reversed(expected)]
@@ -58,6 +60,29 @@ def test_what_is_not_there_cannot_be_dropped():
 
     with pytest.raises(KeyError):
         queue.drop(2)
+
+
+def test_it_can_be_copied_while_another_thread_writes():
+    """A node that drains looks at what it has left while the log is applied; the copy sorts nothing but itself."""
+    queue = Queue()
+    done = threading.Event()
+
+    def write() -> None:
+        for round in range(40):
+            for number in range(round * 500, round * 500 + 500, 1 if round % 2 else 7)[::-1]:
+                queue.put(number, waiting(number))
+            for number in [number for number, _ in queue.items()][:-300]:
+                queue.drop(number)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        tickets = [assignment.ticket for assignment in queue.copy()]
+        assert tickets == sorted(set(tickets))
+    writer.join()
+
+    assert len(queue.copy()) == len(queue) == 300
 
 
 def test_queues_with_the_same_in_them_are_equal_however_they_came_to_it():

@@ -134,6 +134,7 @@ def test_held_by_names_all_that_an_incarnation_may_have_a_handle_for_oldest_toke
     assert house.state.held_by("a", 1) == [("r1", 0), ("r2", 0), ("r3", 0)]
     assert house.state.held_by("b", 2) == [("r3", 0), ("r1", 0)]
     assert house.state.held_by("b", 1) == []
+    assert [house.state.held_count(*who) for who in (("a", 1), ("b", 2), ("b", 1))] == [3, 2, 0]
 
 
 def test_only_the_newest_incarnation_whose_lease_has_not_ended_is_current():
