@@ -113,6 +113,19 @@ class Replay:
         self.commit_index = index
         self.index_max = max(self.index_max, index)
 
+    def check_snapshot(self, newest: tuple[int, int] | None) -> None:
+        """Raises ValueError if this does not go together with the snapshot of the entry with that (index, term)."""
+        index, term = newest or (0, 0)
+        if self.snapshot > index:
+            there_is = f"the newest good one is of entry {index}" if newest else "there is none"
+            raise ValueError(f"the snapshot that it goes on from, of entry {self.snapshot}, is missing; {there_is}")
+        # An empty log has no first entry yet, though that is known to be committed.
+        first = self.base[0]
+        if first < index <= min(self.commit_index, self.last[0]):
+            here = self.entries[index - first - 1][2]
+            if here != term:
+                raise ValueError(f"entry {index} is committed with term {here}, but its snapshot has term {term}")
+
 
 @attrs.frozen
 class SegmentRead:

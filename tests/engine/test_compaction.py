@@ -458,6 +458,14 @@ def test_a_snapshot_without_a_journal_is_a_beginning():
     assert contents(opened(disk, (7, 2))) == ([(NO_OP, 7, 2)], 2, None)
 
 
+def test_a_snapshot_of_the_first_entry_goes_with_a_log_that_is_still_empty():
+    """The first entry is known to be committed before anybody has it."""
+    disk = MemoryDisk()
+    opened(disk)
+
+    assert opened(disk, (1, 5), begun=True)[:] == [(NO_OP, 1, 5)]
+
+
 def test_an_older_snapshot_than_the_log_goes_on_from_is_refused():
     """Something in between would be missing."""
     disk = five_segments()
@@ -490,5 +498,5 @@ def test_a_snapshot_that_contradicts_what_is_committed_is_refused():
     commit(journal, 3)
     sync(journal)
 
-    with pytest.raises(JournalDamaged, match="entry 2 is committed with term 1, but the snapshot of it has term 2"):
+    with pytest.raises(JournalDamaged, match="entry 2 is committed with term 1, but its snapshot has term 2"):
         opened(disk, (2, 2), begun=True)
