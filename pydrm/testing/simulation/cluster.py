@@ -278,6 +278,7 @@ class SimulatedCluster:
         for name, node in self.nodes.items():
             node.host.set_rate(1.0)
             node.host.resume()
+            node.host.free_app()
             self.mend_disk(name)
             self.start(name)
         # What the faults have begun, such as a lease that runs out, ends by then.

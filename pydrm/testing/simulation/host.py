@@ -102,8 +102,13 @@ class SimHost:
         self.app.held_up = True
         self.scheduler.call_later(seconds, self._app_goes_on)
 
+    def free_app(self) -> None:
+        """Whatever held the app's loop up is over."""
+        self._app_busy_until = float("-inf")
+        self._app_goes_on()
+
     def _app_goes_on(self) -> None:
-        if not self.paused and self.scheduler.now >= self._app_busy_until:
+        if self.app.held_up and not self.paused and self.scheduler.now >= self._app_busy_until:
             self.app.go_on()
 
     def set_rate(self, rate: float) -> None:

@@ -1,0 +1,141 @@
+"""
+The guards against what is wrong with PySyncObj, each with a scene that goes wrong without it.
+
+The defects are numbered as in `pydrm.engine.guards`. Guards that nobody has ever seen at work may as well be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import attrs
+import pytest
+
+from pydrm import Resource
+from pydrm.engine import guards, raft
+from pydrm.testing.simulation import SimulatedCluster
+from tests.engine.test_raft import after_a_long_separation, answered_by_the_past, applied, resent_in_part
+from tests.simulation.plants import request_ids_begin_again
+
+
+@attrs.frozen
+class Guard:
+    """
+    Attributes:
+        without: Takes it out.
+        scene: What goes wrong in it, in words; nothing as long as the guard is there.
+    """
+
+    defect: str
+    without: Callable[[pytest.MonkeyPatch], None]
+    scene: Callable[[], list[str]]
+
+
+@contextmanager
+def small_messages() -> Iterator[None]:
+    """So small that a few entries need several; what fits into one message hides most of what can go wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raft, "_MESSAGE_BYTES_MAX", 400)
+        yield
+
+
+# --- S1: a log is cut at each message ---------------------------------------------------------------------------------
+
+
+def without_only_news(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(guards, "only_news", lambda log, message, commit_index: (message, None))
+
+
+def a_leader_dies_while_it_sends_again() -> list[str]:
+    with small_messages():
+        world, commands = resent_in_part()
+        world.calm(3.0)
+    there = applied(world, "b") + applied(world, "c")
+    return [f"{command!r} was acknowledged and is lost" for command in commands if command not in there]
+
+
+# --- S4: a log that has diverged never comes together again -----------------------------------------------------------
+
+
+def without_back_to_commit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(guards, "back_to_commit", lambda answer, commit_index, last_index: answer)
+
+
+def somebody_comes_back_with_a_long_log_of_its_own() -> list[str]:
+    with small_messages():
+        world = after_a_long_separation()
+    missing = 100 - len(applied(world, "a"))
+    return [f"{missing} entries never arrive at a"] if missing else []
+
+
+# --- S5: an acknowledgement is believed in another term ---------------------------------------------------------------
+
+
+def without_of_this_term(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(guards, "of_this_term", lambda answer, term: True)
+
+
+def an_acknowledgement_comes_late() -> list[str]:
+    world = answered_by_the_past()
+    world.crash("a")
+    world.link("b", "c")
+    world.calm(3.0)
+    alone = [command for command in world.log.values() if command not in applied(world, "b") + applied(world, "c")]
+    return [f"a had {command!r} applied, and nobody else has it" for command in alone]
+
+
+# --- S7: a request is answered with what became of another ------------------------------------------------------------
+
+
+def a_process_is_killed_and_asks_again() -> list[str]:
+    """It is killed as soon as its requests are answered, and asks for as many other things when it is back."""
+    with SimulatedCluster(1) as cluster:
+        for life in ("first", "second"):
+            cluster.run(2.0)
+            for number in range(20):
+                cluster.add(Resource(f"{life}{number}", kind="held"), via="a")
+            for _ in range(100):
+                cluster.run(0.001)
+                if not cluster.uncertain:
+                    break
+            cluster.kill("a")
+            cluster.start("a")
+        cluster.run(2.0)
+        there = cluster.nodes["b"].state.records
+        return [f"{id} was acknowledged, and was never applied" for id in cluster.acknowledged if id not in there]
+
+
+GUARDS = (
+    Guard("S1", without_only_news, a_leader_dies_while_it_sends_again),
+    Guard("S4", without_back_to_commit, somebody_comes_back_with_a_long_log_of_its_own),
+    Guard("S5", without_of_this_term, an_acknowledgement_comes_late),
+    Guard("S7", request_ids_begin_again, a_process_is_killed_and_asks_again),
+)
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.defect)
+def test_with_its_guard_the_scene_goes_well(guard: Guard):
+    assert guard.scene() == []
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.defect)
+def test_without_its_guard_the_scene_goes_wrong(guard: Guard, monkeypatch: pytest.MonkeyPatch):
+    guard.without(monkeypatch)
+
+    assert guard.scene() != []
+
+
+def test_pysyncobj_is_given_no_callbacks_that_a_late_answer_could_reach():
+    """S7 by construction: what became of a command is seen when it is applied, by its own id."""
+    called: dict[str, object] = {}
+
+    class Core:
+        def _applyCommand(self, command: bytes, callback: object, kind: int) -> None:
+            called["callback"] = callback
+
+    alone = raft.Raft.__new__(raft.Raft)
+    alone._core = Core()
+    alone.submit(b"an entry")
+
+    assert called == {"callback": None}
