@@ -27,6 +27,8 @@ __all__ = [
     "LeaseEnded",
     "NodeChanged",
     "ProtocolRaised",
+    "RecoveryBegun",
+    "RecoveryEnded",
     "SessionEnded",
     "Undefined",
     "VotersChanged",
@@ -61,6 +63,20 @@ class VotersChanged:
 
 @attrs.frozen
 class ProtocolRaised:
+    settings: Settings
+
+
+@attrs.frozen
+class RecoveryBegun:
+    """The cluster is another one, of one voter. Never by the log. The numbers are what `State` calls so."""
+
+    settings: Settings
+    next_number: int
+    next_incarnation: int
+
+
+@attrs.frozen
+class RecoveryEnded:
     settings: Settings
 
 
@@ -134,6 +150,8 @@ Change = (
     Formed
     | VotersChanged
     | ProtocolRaised
+    | RecoveryBegun
+    | RecoveryEnded
     | NodeChanged
     | LeaseEnded
     | Defined

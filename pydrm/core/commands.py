@@ -3,8 +3,8 @@ What can be asked of the cluster, and what it answers.
 
 Commands are imperatives and plain values; the log carries them. A command that comes with a
 `RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire, Place and
-those about voters and protocol need none, because each names what it saw and is refused when that
-is no longer so.
+those about voters, protocol and recovery need none, because each names what it saw and is refused when
+that is no longer so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "Command",
     "Done",
     "Drain",
+    "EndRecovery",
     "Expire",
     "ForceRelease",
     "Form",
@@ -209,6 +210,13 @@ class RaiseProtocol:
     to: int
 
 
+@attrs.frozen
+class EndRecovery:
+    """Assign resources again. Proposed when whatever was held under the lost log has to be over."""
+
+    cluster_id: str
+
+
 Command = (
     Form
     | Join
@@ -225,6 +233,7 @@ Command = (
     | AddVoter
     | RemoveVoter
     | RaiseProtocol
+    | EndRecovery
 )
 
 
