@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pydrm.core.commands import AddResources, AddVoter, Command, Form, Join, Request
+from pydrm.core.commands import AddVoter, Command, Form, Request
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome
 from pydrm.core.picture import take
-from pydrm.core.records import Definition, Voter
+from pydrm.core.records import Voter
 from pydrm.core.recovery import SKIPPED_NUMBERS
 from pydrm.core.state import State
 from pydrm.engine import Engine, EngineConfig, Footing, Membership, Port, SystemHost
-from pydrm.engine.codec import encode_entry, encode_request
 from pydrm.engine.data_directory import DataDirectory, Identity, read_identity
 from pydrm.engine.disk import NewFile
 from pydrm.engine.readout import Readout
@@ -26,11 +25,10 @@ from pydrm.engine.snapshots import Heading, Snapshots, encoded, snapshots_in
 from pydrm.errors import ConfigurationError, DiskFailed
 from tests.engine.loops import on_a_loop
 from tests.engine.memory_disk import MemoryDisk
+from tests.engine.voter_data import LOST_ID, TTL_MS, VOTERS, add, lay_out, numbered, opened_as_a
 
 DATA = Path("/data")
 JOURNAL = DATA / "journal-00000000000000000001"
-TTL_MS = 2000
-LOST_ID = "orders-lost"
 
 
 class CrashingDisk(MemoryDisk):
@@ -90,43 +88,14 @@ class Bystander:
         pass
 
 
-def numbered() -> Callable[[], str]:
-    numbers = count(1)
-    return lambda: f"id-{next(numbers)}"
-
-
-def add(*ids: str) -> AddResources:
-    return AddResources(tuple(Definition(id, "held", b"") for id in ids))
-
-
-VOTERS = (Voter("a", "id-1", "a:7000"), Voter("b", "id-of-b", "b:7000"), Voter("c", "id-of-c", "c:7000"))
-LOG: tuple[Command, ...] = (
-    Form(LOST_ID, VOTERS, TTL_MS),
-    Join("a", "nonce-a", 0, TTL_MS),
-    Join("b", "nonce-b", 0, TTL_MS),
-    add("r1", "r2"),
-    add("r3"),
-)
-
-
 def directory(disk: MemoryDisk) -> DataDirectory:
-    return DataDirectory(DATA, "orders", "a", disk=disk, new_id=numbered())
+    return opened_as_a(DATA, disk)
 
 
 def voter(*commands: Command, committed: int = 5, disk: MemoryDisk | None = None) -> MemoryDisk:
-    """The disk of node a, which has voted in term 3; its log is the first entry and one for each of *commands*."""
+    """A disk with what a voter has."""
     disk = disk if disk is not None else CrashingDisk()
-    opened = directory(disk)
-    opened.open_journal(None)
-    opened.form(LOST_ID, {voter.name: voter.replica_id for voter in VOTERS})
-    journal = opened.journal
-    journal.add(b"\x01", 1, 0)
-    for index, command in enumerate(commands or LOG, start=2):
-        journal.add(b"\x00" + encode_entry([encode_request(Request(command))]), index, 2)
-    journal.setCurrentTerm(3, "b")
-    journal.setRaftCommitIndex(committed)
-    journal.write(journal.take_batch())
-    opened.close()
+    lay_out(DATA, disk, *commands, committed=committed)
     return disk
 
 

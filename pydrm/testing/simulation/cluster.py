@@ -89,7 +89,7 @@ class SimulatedCluster:
         self.third_party = SimThirdParty(lambda: self.scheduler.now, self._note)
         self._lease_ttl = lease_ttl
         self._set_up = set_up or self._set_up_held
-        self._digests: dict[int, tuple[int, str]] = {}
+        self._digests: dict[tuple[str, int], tuple[int, str]] = {}
         self._violations: list[str] = []
         voters = [chr(ord("a") + number) for number in range(nodes)]
         names = voters + [f"w{number + 1}" for number in range(workers)]
@@ -311,7 +311,9 @@ class SimulatedCluster:
             if state is None:
                 continue
             index, digest = node.applied, state.digest
-            seen = self._digests.setdefault(index, (digest, node.name))
+            # What one replica was recovered to is another cluster, with other entries at the same indexes.
+            cluster_id = state.settings.cluster_id if state.settings is not None else ""
+            seen = self._digests.setdefault((cluster_id, index), (digest, node.name))
             if seen[0] != digest:
                 self._violations.append(f"{node.name} and {seen[1]} differ at index {index}")
 
