@@ -17,7 +17,7 @@ from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
 from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
 from pydrm.core.changes import AssignmentChanged, AssignmentDropped, LeaseEnded, NodeChanged
-from pydrm.core.commands import Form, Join, Place, Renew, Request
+from pydrm.core.commands import EndRecovery, Form, Join, Place, Renew, Request
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import unfinished
 from pydrm.core.records import Assignment, AssignmentKey, Role
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 EXIT_UNFENCED = 70  # EX_SOFTWARE, sysexits.h
 
 _FORM_AGAIN_S = 0.5
+_END_RECOVERY_AGAIN_S = 0.5
+_END_RECOVERY_LATER_S = 0.1
 _ASK_APP_S = 0.5
 
 
@@ -95,6 +97,7 @@ class Warden:
         self._answered_at = clock.now()
         self._asked_at: float | None = None
         self._form_at = float("-inf")
+        self._end_recovery_at = float("-inf")
         self._looked_for_work_at = -1
         self._unfenced_said = False
         # What was cut and is not known to be gone, and since when; a new incarnation changes nothing about these.
@@ -148,6 +151,7 @@ class Warden:
         self._see_that_all_is_cut(now)
         self._ask_app(now)
         self._form_if_leader(now, footing)
+        self._end_recovery_if_leader(now, footing)
         app_answers = now - self._answered_at <= self._stall_timeout_s
         due = self._keeper.due(now, self._port.state, up_to_date_at=footing.up_to_date_at, app_answers=app_answers)
         if due is not None:
@@ -251,6 +255,18 @@ class Warden:
             return
         self._form_at = now
         self._port.submit(Form(self._membership.cluster_id, self._membership.voters, self._lease_ttl_ms))
+
+    def _end_recovery_if_leader(self, now: float, footing: Footing) -> None:
+        settings = self._port.state.settings
+        if settings is None or not settings.recovering or footing.leads_since is None:
+            return
+        # Whatever lease there was in the log that was lost: it is over for whoever had it, by the rule in `lease`.
+        wait_s = settings.lease_ttl_ms / 1000 + _END_RECOVERY_LATER_S
+        if now - footing.leads_since < wait_s or now - self._end_recovery_at < _END_RECOVERY_AGAIN_S:
+            return
+        self._end_recovery_at = now
+        _log.info("recovered as cluster %s; from now on resources are assigned again", settings.cluster_id)
+        self._port.submit(EndRecovery(settings.cluster_id))
 
     def _ask_app(self, now: float) -> None:
         if self._asked_at is None and now - self._answered_at >= _ASK_APP_S:

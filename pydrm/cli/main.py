@@ -47,6 +47,14 @@ def _run_command(arguments: argparse.Namespace) -> int:
             from pydrm.cli import wal
 
             return wal.inspect(arguments) if arguments.action == "inspect" else wal.verify(arguments)
+        case "snapshot":
+            from pydrm.cli import snapshot
+
+            return snapshot.run(arguments)
+        case "recover":
+            from pydrm.cli import recover
+
+            return recover.run(arguments)
         case "certs":
             from pydrm.cli import certs
 
@@ -83,6 +91,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     remove.add_argument("ids", metavar="ID", nargs="+")
     _add_asking(remove)
     _add_wal(commands.add_parser("wal", help="look at a data directory's journal, or check it"))
+    _add_snapshot(commands.add_parser("snapshot", help="look at a data directory's snapshots, and check them"))
+    _add_recover(commands.add_parser("recover", help="go on with one node's data after a majority is lost for good"))
     certs = commands.add_parser("certs", help="make and show certificates for TLS between nodes")
     if "certs" in argv:
         from pydrm.cli.certs import add_arguments as add_certs_arguments
@@ -135,6 +145,21 @@ def _add_wal(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--json", action="store_true", help="print JSON")
     verify = actions.add_parser("verify", help="check it as a node does that starts")
     verify.add_argument("directory", metavar="DATA_DIR")
+
+
+def _add_snapshot(parser: argparse.ArgumentParser) -> None:
+    parser.description = "A data directory's snapshots. They are only read, and it may be in use."
+    parser.add_argument("directory", metavar="DATA_DIR")
+    parser.add_argument("--records", action="store_true", help="resource by resource, as the newest good one has them")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_recover(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Make a new cluster of what one node has. No node may run on the data directory."
+    parser.add_argument(
+        "directory", metavar="DATA_DIR", help="of a voter; of those that are left, the one that has most"
+    )
+    parser.add_argument("--force-new-cluster", action="store_true", help="without this, it says what would happen")
 
 
 def _add_asking(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,8 @@ __all__ = [
     "LeaseEnded",
     "NodeChanged",
     "ProtocolRaised",
+    "RecoveryBegun",
+    "RecoveryEnded",
     "SessionEnded",
     "Undefined",
     "VotersChanged",
@@ -58,6 +60,18 @@ class VotersChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class ProtocolRaised(msgspec.Struct, frozen=True, gc=False):
+    settings: Settings
+
+
+class RecoveryBegun(msgspec.Struct, frozen=True, gc=False):
+    """The cluster is another one, of one voter. Never by the log. The numbers are what `State` calls so."""
+
+    settings: Settings
+    next_number: int
+    next_incarnation: int
+
+
+class RecoveryEnded(msgspec.Struct, frozen=True, gc=False):
     settings: Settings
 
 
@@ -121,6 +135,8 @@ Change = (
     Formed
     | VotersChanged
     | ProtocolRaised
+    | RecoveryBegun
+    | RecoveryEnded
     | NodeChanged
     | LeaseEnded
     | Defined

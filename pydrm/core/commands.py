@@ -3,8 +3,8 @@ What can be asked of the cluster, and what it answers.
 
 Commands are imperatives and plain values; the log carries them. A command that comes with a
 `RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire, Place and
-those about voters and protocol need none, because each names what it saw and is refused when that
-is no longer so.
+those about voters, protocol and recovery need none, because each names what it saw and is refused when
+that is no longer so.
 
 Many are made, and most live for as long as a request is under way; so Python's collector does not see them
 (`gc=False`). That is sound because they hold no cycle: they are frozen, and are made of what was there before.
@@ -25,6 +25,7 @@ __all__ = [
     "Command",
     "Done",
     "Drain",
+    "EndRecovery",
     "Expire",
     "ForceRelease",
     "Form",
@@ -194,6 +195,12 @@ class RaiseProtocol(msgspec.Struct, frozen=True, gc=False):
     to: int
 
 
+class EndRecovery(msgspec.Struct, frozen=True, gc=False):
+    """Assign resources again. Proposed when whatever was held under the lost log has to be over."""
+
+    cluster_id: str
+
+
 Command = (
     Form
     | Join
@@ -210,6 +217,7 @@ Command = (
     | AddVoter
     | RemoveVoter
     | RaiseProtocol
+    | EndRecovery
 )
 
 

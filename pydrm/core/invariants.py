@@ -151,7 +151,8 @@ def _load_is_even(state: State) -> Iterator[str]:
     """One unit apart at the most, once nothing is under way and all weights are 1."""
     alive = [name for name, node in state.nodes.items() if node.state is NodeState.ALIVE]
     quiet = all(a.phase is Phase.HELD and not a.excluded and a.weight == 1 for a in state.assignments.values())
-    if not alive or not quiet or unfinished(state):
+    recovers = state.settings is not None and state.settings.recovering
+    if not alive or not quiet or recovers or unfinished(state):
         return
     loads = {name: state.index.load.get(name, 0) for name in alive}
     if max(loads.values()) - min(loads.values()) > 1:

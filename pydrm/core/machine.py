@@ -27,6 +27,7 @@ from pydrm.core.commands import (
     Answer,
     Command,
     Drain,
+    EndRecovery,
     Expire,
     ForceRelease,
     Form,
@@ -62,6 +63,7 @@ from pydrm.core.decide_settings import (
 from pydrm.core.decision import Decision, refused
 from pydrm.core.placement import STAGES, STEP_ASSIGNMENTS_MAX
 from pydrm.core.protocol import SINCE, speaks
+from pydrm.core.recovery import decide_end_recovery
 from pydrm.core.state import State, evolve
 
 __all__ = ["Outcome", "apply", "decide"]
@@ -164,4 +166,5 @@ _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     AddVoter: decide_add_voter,
     RemoveVoter: decide_remove_voter,
     RaiseProtocol: decide_raise_protocol,
+    EndRecovery: decide_end_recovery,
 }

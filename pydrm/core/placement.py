@@ -8,6 +8,7 @@ Placement: who should hold what waits, and what has to move for the load to be e
     Rule 3.  What is being released counts as if it were placed already by rule 1. So no more moves than the
              least number are begun, however many are under way.
     Rule 4.  One step decides about so many assignments and no more; `Place` goes on where it stopped.
+    Rule 5.  Nothing of this happens while the cluster recovers: see `recovery`.
 
 The three stages run after every command, each on the state that the one before left.
 """
@@ -35,6 +36,8 @@ Stage = Callable[[State, int], list[Change]]
 
 def bury(state: State, limit: int) -> list[Change]:
     """Take over from dead incarnations, oldest token first."""
+    if _recovers(state):
+        return []
     draft = Draft(state)
     left = limit
     for incarnation in sorted(state.index.dead, key=lambda dead: dead[1]):
@@ -49,7 +52,7 @@ def bury(state: State, limit: int) -> list[Change]:
 
 def place(state: State, limit: int) -> list[Change]:
     """Give holders to what waits, in the order in which it became so."""
-    if not state.index.waiting:
+    if not state.index.waiting or _recovers(state):
         return []
     nodes = _placeable(state)
     if not nodes:
@@ -73,6 +76,8 @@ def place(state: State, limit: int) -> list[Change]:
 
 def balance(state: State, limit: int) -> list[Change]:
     """Begin to move what is on draining nodes, and what makes the load more even."""
+    if _recovers(state):
+        return []
     nodes = _placeable(state)
     draft = Draft(state)
     _drain(state, draft, nodes, limit)
@@ -89,6 +94,10 @@ STAGES: tuple[Stage, ...] = (bury, place, balance)
 def unfinished(state: State) -> bool:
     """Whether a step stopped at its limit, so that somebody should propose `Place`."""
     return any(stage(state, 1) for stage in STAGES)
+
+
+def _recovers(state: State) -> bool:
+    return state.settings is not None and state.settings.recovering
 
 
 def _drain(state: State, draft: Draft, nodes: dict[str, Node], limit: int) -> None:

@@ -244,6 +244,7 @@ class Settings(msgspec.Struct, frozen=True, gc=False, array_like=True):
         voters: By name.
         protocol: The one in force; see `protocol`.
         voters_revision: Grows by one with each change of the voters.
+        recovering: Made of what one replica had, after a majority was lost for good: see `recovery`.
     """
 
     cluster_id: str
@@ -251,13 +252,15 @@ class Settings(msgspec.Struct, frozen=True, gc=False, array_like=True):
     lease_ttl_ms: int
     protocol: int = 1
     voters_revision: int = 1
+    recovering: bool = False
 
     def voter(self, name: str) -> Voter | None:
         return next((voter for voter in self.voters if voter.name == name), None)
 
     def parts(self) -> tuple[object, ...]:
         voters = tuple([voter.parts() for voter in self.voters])
-        return (self.cluster_id, voters, self.lease_ttl_ms, self.protocol, self.voters_revision)
+        parts = (self.cluster_id, voters, self.lease_ttl_ms, self.protocol, self.voters_revision)
+        return (*parts, True) if self.recovering else parts
 
 
 class AuditEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -23,6 +23,8 @@ from pydrm.core.changes import (
     LeaseEnded,
     NodeChanged,
     ProtocolRaised,
+    RecoveryBegun,
+    RecoveryEnded,
     SessionEnded,
     Undefined,
     VotersChanged,
@@ -139,6 +141,12 @@ def evolve(state: State, change: Change) -> None:
         case SessionEnded(node=node_name, incarnation=incarnation):
             state.sessions.end((node_name, incarnation))
         case Formed(settings=settings) | VotersChanged(settings=settings) | ProtocolRaised(settings=settings):
+            state.settings = settings
+        case RecoveryBegun(settings=settings, next_number=next_number, next_incarnation=next_incarnation):
+            state.settings = settings
+            state.next_number = next_number
+            state.next_incarnation = next_incarnation
+        case RecoveryEnded(settings=settings):
             state.settings = settings
         case Audited(entry=entry):
             state.audit.put(entry.number, entry)

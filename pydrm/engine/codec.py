@@ -17,6 +17,7 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndRecovery,
     Expire,
     ForceRelease,
     Form,
@@ -105,6 +106,7 @@ _NUMBERS: dict[type, int] = {
     AddVoter: 13,
     RemoveVoter: 14,
     RaiseProtocol: 15,
+    EndRecovery: 16,
 }
 
 _RENEWAL = bytes((0x93, _NUMBERS[Renew]))

@@ -25,9 +25,10 @@ from pydrm.engine.segment_format import is_segment
 from pydrm.engine.snapshots import Snapshots
 from pydrm.errors import ConfigurationError, DiskFailed
 
-__all__ = ["DataDirectory", "Identity"]
+__all__ = ["DataDirectory", "Identity", "read_identity"]
 
 _FORMAT = 1
+_IDENTITY = "identity.json"
 
 
 @attrs.frozen
@@ -125,7 +126,11 @@ class DataDirectory:
         return f"{self.identity.directory_id}:{self._lock.name}"
 
     def form(self, cluster_id: str, members: dict[str, str]) -> None:
-        """Note for ever which cluster this replica belongs to; on disk when it returns. Raises OSError."""
+        """
+        Note which cluster this replica belongs to; on disk when it returns. Raises OSError.
+
+        For ever: only `recovery` makes it another one.
+        """
         self.identity = attrs.evolve(self.identity, cluster_id=cluster_id, members=members)
         self._save()
 
@@ -139,20 +144,14 @@ class DataDirectory:
         return Identity(cluster, node, replica_id=self._new_id(), directory_id=self._new_id(), boot=1)
 
     def _identify(self, path: Path, cluster: str, node: str) -> Identity:
-        file = path / "identity.json"
-        data = self._disk.read(file)
+        found = read_identity(path, self._disk)
         has_journal = any(is_segment(name) for name in self._disk.names(path))
-        if data is None:
+        if found is None:
             if has_journal:
-                raise ConfigurationError(f"{file} is missing beside a journal: restore it", field="data_dir")
+                raise ConfigurationError(
+                    f"{path / _IDENTITY} is missing beside a journal: restore it", field="data_dir"
+                )
             return self._fresh(cluster, node)
-        try:
-            found = decode_json(data, Identity)
-        except CodecError as error:
-            raise ConfigurationError(f"{file} cannot be read: {error}", field="data_dir") from error
-        if found.format != _FORMAT:
-            message = f"{file} has format {found.format}; this pydrm reads {_FORMAT}. Start the version that wrote it"
-            raise ConfigurationError(message, field="data_dir")
         if (found.cluster, found.node) != (cluster, node):
             message = f"{path} is of node {found.node}, cluster {found.cluster}; not of {node}, {cluster}"
             raise ConfigurationError(message, field="data_dir")
@@ -163,4 +162,26 @@ class DataDirectory:
 
     def _save(self) -> None:
         if self._path is not None:
-            self._disk.replace(self._path / "identity.json", encode_json(self.identity))
+            self._disk.replace(self._path / _IDENTITY, encode_json(self.identity))
+
+
+def read_identity(path: Path, disk: Disk) -> Identity | None:
+    """
+    Whose data directory *path* is; None if it is nobody's yet. It is only read, and no lock is needed.
+
+    Raises:
+        ConfigurationError: That cannot be read, or a newer version of pydrm wrote it.
+        OSError: The same.
+    """
+    file = path / _IDENTITY
+    data = disk.read(file)
+    if data is None:
+        return None
+    try:
+        found = decode_json(data, Identity)
+    except CodecError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}", field="data_dir") from error
+    if found.format != _FORMAT:
+        message = f"{file} has format {found.format}; this pydrm reads {_FORMAT}. Start the version that wrote it"
+        raise ConfigurationError(message, field="data_dir")
+    return found

@@ -17,6 +17,7 @@ replicated entry point.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -160,7 +161,17 @@ class Raft:
         if self._would_stand():
             self._ask_before_standing()
         self._pace()
+        if len(self._voters) == 1 and self.applied < self.commit_index:
+            self._tick_without_standing()
+        else:
+            self._core.doTick(0)
+
+    def _tick_without_standing(self) -> None:
+        """Alone, the core would stand and commit its log before it applies what says that others vote by now."""
+        deadline = self._core._SyncObj__raftElectionDeadline
+        self._core._SyncObj__raftElectionDeadline = math.inf
         self._core.doTick(0)
+        self._core._SyncObj__raftElectionDeadline = deadline
 
     def _pace(self) -> None:
         """Have the core know of no more commits than it can apply in this tick without holding everything up."""

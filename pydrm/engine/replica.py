@@ -47,11 +47,11 @@ from pydrm.engine.outbox import Outbox
 from pydrm.engine.participant import Participant
 from pydrm.engine.proposals import Proposals
 from pydrm.engine.raft import Raft
-from pydrm.engine.snapshots import Heading, SnapshotDamaged
+from pydrm.engine.snapshots import Heading, Snapshot, SnapshotDamaged
 from pydrm.engine.snapshotter import Snapshotter, restored
 from pydrm.engine.standing import Standing
 from pydrm.engine.transport import Transport
-from pydrm.errors import DiskFailed, DrmError
+from pydrm.errors import ConfigurationError, DiskFailed, DrmError
 
 __all__ = ["TICK_S", "Replica"]
 
@@ -171,7 +171,12 @@ class Replica:
         self._directory.close()
 
     async def _restore(self) -> tuple[int, int] | None:
-        """The state of the newest good snapshot is in force; which entry it is of."""
+        """
+        The state of the newest good snapshot is in force; which entry it is of.
+
+        Raises:
+            ConfigurationError: It is of another cluster.
+        """
         snapshots = self._directory.snapshots
         for snapshot in reversed(list(snapshots.kept)):
             try:
@@ -180,9 +185,19 @@ class Replica:
                 _log.error("%s; trying an older one", error)
                 snapshots.forget(snapshot)
                 continue
+            self._check_cluster(heading, snapshot)
             self.state.become(state)
             return heading.index, heading.term
         return None
+
+    def _check_cluster(self, heading: Heading, snapshot: Snapshot) -> None:
+        mine = self._directory.identity.cluster_id
+        if heading.cluster_id != mine:
+            message = (
+                f"{snapshot.path} is of cluster {heading.cluster_id}, this node of {mine or 'none'}: a recovery did "
+                f"not come to its end. Run it again: pydrm recover --force-new-cluster {self._config.data_dir}"
+            )
+            raise ConfigurationError(message, field="data_dir")
 
     def addition(self, name: str) -> AddVoter | None:
         """See `Members`."""

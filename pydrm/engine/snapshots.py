@@ -26,7 +26,7 @@ from pydrm.engine.codec import UNREADABLE
 from pydrm.engine.disk import Files, MemoryFiles, NewFile
 from pydrm.errors import ConfigurationError
 
-__all__ = ["Heading", "Snapshot", "SnapshotDamaged", "Snapshots", "blocks", "encoded"]
+__all__ = ["Heading", "Snapshot", "SnapshotDamaged", "Snapshots", "blocks", "encoded", "snapshots_in"]
 
 _MAGIC = b"pydrmsnp"
 _VERSION = 1
@@ -75,22 +75,22 @@ class Snapshot:
 
 
 class Snapshots:
-    """Those of one data directory; without one, in memory."""
+    """
+    Those of one data directory; without one, in memory.
+
+    Attributes:
+        files: Where they are.
+        kept: What may be used, oldest first.
+    """
 
     def __init__(self, directory: Path | None, files: Files) -> None:
         """Raises OSError."""
         self._directory = directory or Path()
-        self._files = files if directory is not None else MemoryFiles()
-        self.kept: list[Snapshot] = []
-        for name in self._files.names(self._directory):
-            path = self._directory / name
-            if not name.startswith(_PREFIX):
-                continue
-            if name.endswith(".new"):
-                self._files.remove(path)  # it was never whole
-                continue
-            index, term = name.removeprefix(_PREFIX).split("-")
-            self.kept.append(Snapshot(path, int(index), int(term), self._files.size(path)))
+        self.files = files if directory is not None else MemoryFiles()
+        for name in self.files.names(self._directory):
+            if name.startswith(_PREFIX) and name.endswith(".new"):
+                self.files.remove(self._directory / name)  # it was never whole
+        self.kept = snapshots_in(self._directory, self.files)
 
     @property
     def newest(self) -> Snapshot | None:
@@ -98,12 +98,12 @@ class Snapshots:
 
     def create(self, index: int, term: int) -> NewFile:
         """Begin the one of entry *index*. From any thread. Raises OSError."""
-        return self._files.create(self._path(index, term))
+        return self.files.create(self._path(index, term))
 
     def add(self, index: int, term: int) -> Snapshot:
         """The one of entry *index* is complete. Raises OSError."""
         path = self._path(index, term)
-        snapshot = Snapshot(path, index, term, self._files.size(path))
+        snapshot = Snapshot(path, index, term, self.files.size(path))
         self.kept = sorted([*(other for other in self.kept if other.index != index), snapshot], key=_by_index)
         return snapshot
 
@@ -120,18 +120,24 @@ class Snapshots:
     def remove(self, snapshots: list[Snapshot]) -> None:
         """Delete the files. From any thread. Raises OSError."""
         for snapshot in snapshots:
-            self._files.remove(snapshot.path)
+            self.files.remove(snapshot.path)
 
     def read(self, snapshot: Snapshot, offset: int, size: int) -> bytes:
         """A part of its file. From any thread. Raises OSError."""
-        return self._files.read_at(snapshot.path, offset, size)
-
-    def blocks(self, snapshot: Snapshot) -> Iterator[Heading | tuple[Section, list[msgspec.Struct]]]:
-        """What `encoded` was given, piece by piece; see `blocks`."""
-        return blocks(self._files, snapshot.path)
+        return self.files.read_at(snapshot.path, offset, size)
 
     def _path(self, index: int, term: int) -> Path:
         return self._directory / f"{_PREFIX}{index:020d}-{term}"
+
+
+def snapshots_in(directory: Path, files: Files) -> list[Snapshot]:
+    """Those that are there, oldest first. Raises OSError."""
+    found = []
+    for name in files.names(directory):
+        if name.startswith(_PREFIX) and not name.endswith(".new"):
+            index, term = name.removeprefix(_PREFIX).split("-")
+            found.append(Snapshot(directory / name, int(index), int(term), files.size(directory / name)))
+    return found
 
 
 def _by_index(snapshot: Snapshot) -> int:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from pydrm.core.picture import take
-from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 from pydrm.engine.codec import SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWant
 from pydrm.engine.disk import NewFile
 from pydrm.engine.journal import Journal
 from pydrm.engine.raft import Raft
+from pydrm.engine.readout import Readout
 from pydrm.engine.snapshots import Heading, Snapshot, SnapshotDamaged, Snapshots, encoded
 from pydrm.engine.transfer import Receiving, Send, Sending
 
@@ -231,21 +231,7 @@ async def restored(snapshots: Snapshots, snapshot: Snapshot) -> tuple[Heading, S
         SnapshotDamaged: It is not what was written.
         OSError: It cannot be read.
     """
-    blocks = snapshots.blocks(snapshot)
-    heading = next(blocks)
-    assert isinstance(heading, Heading)
-    restoring = Restoring(heading.head)
-    try:
-        for block in blocks:
-            assert isinstance(block, tuple)
-            restoring.add(*block)
-            await asyncio.sleep(0)
-        for _ in restoring.finish():
-            await asyncio.sleep(0)
-    except ValueError as error:
-        raise SnapshotDamaged(snapshot.path, snapshot.size, str(error)) from error
-    if (heading.index, heading.term) != (snapshot.index, snapshot.term):
-        raise SnapshotDamaged(
-            snapshot.path, 0, f"it is of entry {heading.index}, not of the one that it is named after"
-        )
-    return heading, restoring.state
+    readout = Readout(snapshots.files, snapshot)
+    for _ in readout.steps():
+        await asyncio.sleep(0)
+    return readout.heading, readout.state

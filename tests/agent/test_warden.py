@@ -19,6 +19,7 @@ from pydrm.core.commands import (
     Command,
     Done,
     Drain,
+    EndRecovery,
     Expire,
     ForceRelease,
     Form,
@@ -34,7 +35,8 @@ from pydrm.core.commands import (
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import STEP_ASSIGNMENTS_MAX
 from pydrm.core.records import AssignmentKey, Condition, Role
-from pydrm.core.state import State
+from pydrm.core.recovery import decide_begin_recovery
+from pydrm.core.state import State, evolve
 from pydrm.engine import Footing, Membership
 from pydrm.errors import DrmError, Superseded
 from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, add, cluster, join, numbered
@@ -235,6 +237,49 @@ def test_the_leader_forms_the_cluster_until_it_is_formed():
     scene.submitted.clear()
     scene.tick(1.0, leads=True)
     assert [type(command) for command in scene.submitted] == [Join]
+
+
+def recovering() -> Scene:
+    """Node a goes on alone with what it has."""
+    scene = Scene(cluster("b", resources=["r1"]))
+    begun = decide_begin_recovery(scene.state, node="a", replica_id="replica-a", cluster_id="orders-again")
+    for change in begun.changes:
+        evolve(scene.state, change)
+    return scene
+
+
+def ends(scene: Scene, seconds: float, *, leads_since: float | None = START) -> list[Command]:
+    """What was proposed to end the recovery by then."""
+    scene.clock.seconds = START + seconds
+    scene.warden.tick(scene.now, Footing(leads_since, "a", 1, 1, scene.now))
+    submitted, scene.submitted = scene.submitted, []
+    return [command for command in submitted if isinstance(command, EndRecovery)]
+
+
+def test_a_recovery_is_ended_when_the_leader_has_led_for_one_lease():
+    """Until it is ended; a lost proposal is made again."""
+    scene = recovering()
+    end = EndRecovery("orders-again")
+
+    assert ends(scene, 2.05) == []
+    assert ends(scene, 2.15) == [end]
+    assert ends(scene, 2.3) == []
+    assert ends(scene, 2.7) == [end]
+    scene.apply(end)
+    assert ends(scene, 5.0) == []
+
+
+def test_only_who_leads_ends_a_recovery_and_each_leader_waits_anew():
+    """Who has led before may not have known of it."""
+    scene = recovering()
+
+    assert ends(scene, 10.0, leads_since=None) == []
+    assert ends(scene, 11.0, leads_since=START + 10.0) == []
+    assert ends(scene, 12.2, leads_since=START + 10.0) == [EndRecovery("orders-again")]
+
+
+def test_where_nothing_was_recovered_nothing_is_ended():
+    assert ends(Scene(), 10.0) == []
 
 
 def test_a_node_joins_and_renews():

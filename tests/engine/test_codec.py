@@ -16,6 +16,7 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndRecovery,
     Expire,
     ForceRelease,
     Form,
@@ -85,6 +86,7 @@ COMMANDS: list[Command] = [
     AddVoter("d", "replica-d", "d.example:7000", 4),
     RemoveVoter("d", "replica-d", 5),
     RaiseProtocol(2),
+    EndRecovery("orders-1"),
 ]
 
 # For ever: whoever changes one of these makes the logs of all clusters unreadable.
@@ -104,6 +106,7 @@ NUMBERS = {
     AddVoter: 13,
     RemoveVoter: 14,
     RaiseProtocol: 15,
+    EndRecovery: 16,
 }
 
 FRAMES: list[Frame] = [

@@ -301,6 +301,49 @@ def test_without_the_guard_two_of_five_elect_a_leader(monkeypatch: pytest.Monkey
     assert ever_led(grown_to_five_and_two_are_back())
 
 
+def alone_at_first_and_back_when_the_others_went_on() -> World:
+    """One voter became three; it was away while the other two elected a leader; and it is back before it is linked."""
+    world = led_by_a("abc", voters="a")
+    for voter in "bc":
+        world.change_voters("a", voter)
+        world.calm(1.0)
+    assert world.members["a"].voters == list("abc")
+    world.crash("a")
+    world.calm(3.0)
+    world.submit(world.leaders[0])
+    world.calm(0.5)
+    world.members["a"].start()
+    return world
+
+
+def leads_unlinked(world: World) -> bool:
+    """Whether node a believes for a moment that it leads, while it hears of nobody."""
+    for _ in range(100):
+        world.calm(0.02)
+        if "a" in world.leaders:
+            return True
+    return False
+
+
+def test_who_voted_alone_once_does_not_lead_alone_again():
+    """Nobody has to be asked for a vote then; so it must not stand before it has applied what gave votes to others."""
+    world = alone_at_first_and_back_when_the_others_went_on()
+
+    assert not leads_unlinked(world)
+
+    for other in "bc":
+        world.link("a", other)
+    world.calm(3.0)
+    world.verify()
+
+
+def test_without_the_guard_it_leads_alone(monkeypatch: pytest.MonkeyPatch):
+    """The test of the test: PySyncObj stands, and commits all it has, before it applies any of that."""
+    monkeypatch.setattr(Raft, "_tick_without_standing", lambda it: it._core.doTick(0))
+
+    assert leads_unlinked(alone_at_first_and_back_when_the_others_went_on())
+
+
 def test_changes_are_made_one_at_a_time():
     """The second is dropped until the first is applied, and can be asked for again then."""
     world = led_by_a("abcde", voters="abc")

@@ -37,7 +37,7 @@ class Judge:
         self.formed = False
         self._nodes = nodes
         self._third_party = third_party
-        self._digests: dict[int, tuple[int, str]] = {}
+        self._digests: dict[tuple[str, int], tuple[int, str]] = {}
         self._violations: list[str] = []
 
     def look(self) -> None:
@@ -50,7 +50,9 @@ class Judge:
                 self.object(f"{node.name} takes part although it has forgotten what it promised")
             index, digest = node.applied, state.digest
             self.formed = self.formed or index > 0
-            seen = self._digests.setdefault(index, (digest, node.name))
+            # What one replica was recovered to is another cluster, with other entries at the same indexes.
+            cluster_id = state.settings.cluster_id if state.settings is not None else ""
+            seen = self._digests.setdefault((cluster_id, index), (digest, node.name))
             if seen[0] != digest:
                 self.object(f"{node.name} and {seen[1]} differ at index {index}")
 
