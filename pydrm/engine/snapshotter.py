@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from pydrm.core.picture import take
+from pydrm.core.protocol import PROTOCOL, exceeds
 from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 from pydrm.engine.codec import SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWant
@@ -23,6 +24,7 @@ from pydrm.engine.journal import Journal
 from pydrm.engine.raft import Raft
 from pydrm.engine.snapshots import Heading, Snapshot, SnapshotDamaged, Snapshots, encoded
 from pydrm.engine.transfer import Receiving, Send, Sending
+from pydrm.errors import Outdated
 
 __all__ = ["SnapshotFrame", "Snapshotter", "restored"]
 
@@ -47,6 +49,7 @@ class Snapshotter:
         log_bytes_min: int,
         tail_bytes: int,
         arrived: Callable[[Heading, State], None],
+        outdated: Callable[[Outdated], None],
         now: Callable[[], float],
     ) -> None:
         """
@@ -55,6 +58,7 @@ class Snapshotter:
             log_bytes_min: How long the log becomes at least before a snapshot is taken.
             tail_bytes: How much of the log before a snapshot stays in memory.
             arrived: Gets the state that another node had, read and checked, to be put in force at once.
+            outdated: Is told if that state is past what this version can apply.
         """
         self._snapshots = snapshots
         self._journal = journal
@@ -64,6 +68,7 @@ class Snapshotter:
         self._log_bytes_min = log_bytes_min
         self._tail_bytes = tail_bytes
         self._arrived = arrived
+        self._outdated = outdated
         self._now = now
         self._sending = Sending(snapshots, self._disk, send)
         self._receiving = Receiving(snapshots, self._disk, send, complete=self._complete)
@@ -206,6 +211,9 @@ class Snapshotter:
             snapshot = self._snapshots.add(offer.index, offer.index_term)
             try:
                 heading, state = await restored(self._snapshots, snapshot)
+            except Outdated as error:
+                self._outdated(error)
+                return
             except (SnapshotDamaged, OSError) as error:
                 _log.error("what %s sent is of no use: %s", leader, error)
                 self._snapshots.forget(snapshot)
@@ -229,11 +237,18 @@ async def restored(snapshots: Snapshots, snapshot: Snapshot) -> tuple[Heading, S
 
     Raises:
         SnapshotDamaged: It is not what was written.
+        Outdated: It is past what this version can apply.
         OSError: It cannot be read.
     """
     blocks = snapshots.blocks(snapshot)
     heading = next(blocks)
     assert isinstance(heading, Heading)
+    settings = heading.head.settings
+    if settings is not None and exceeds(settings):
+        raise Outdated(
+            f"the snapshot of entry {heading.index} is of protocol {settings.protocol}, and this pydrm can apply no "
+            f"more than protocol {PROTOCOL}; start a newer pydrm here"
+        )
     restoring = Restoring(heading.head)
     try:
         for block in blocks:
