@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pydrm import ClusterRefused, Outdated, Resource
-from pydrm.core import decide_settings, machine
+from pydrm.core import machine
 from pydrm.core.commands import RaiseProtocol
 from pydrm.engine.codec import encode_command
 from pydrm.engine.replica import Replica
@@ -79,6 +80,18 @@ def come_and_go(cluster: SimulatedCluster, numbers: Iterator[int], seconds: floa
         if number > 5:
             cluster.remove(f"n{number - 5}", via=via)
         cluster.run(0.2)
+
+
+def partly_upgraded() -> SimulatedCluster:
+    """a and b run the next version, and one of them leads; c runs this one."""
+    cluster = old_cluster()
+    for name, version in (("a", NEW), ("b", NEW), ("c", OLD)):
+        restart(cluster, name, version)
+        cluster.run(2.0)
+    assert leader(cluster) in "ab"
+    assert protocols(cluster) == {1}
+    assert opened_by(cluster, "c") >= 3
+    return cluster
 
 
 def upgraded() -> SimulatedCluster:
@@ -222,10 +235,7 @@ def test_the_snapshot_of_a_new_leader_is_read_by_an_old_follower(monkeypatch: py
 
 def test_what_is_new_is_not_proposed_before_its_protocol_is_in_force():
     """Old nodes would stop at it."""
-    cluster = old_cluster()
-    restart(cluster, "a", NEW)
-    restart(cluster, "b", NEW)
-    cluster.run(2.0)
+    cluster = partly_upgraded()
 
     refused = ask(cluster, "a", "annotate", "r1", "too early")
 
@@ -238,11 +248,8 @@ def test_what_is_new_is_not_proposed_before_its_protocol_is_in_force():
 
 def test_one_that_is_proposed_all_the_same_stops_the_old_node_and_it_says_so(monkeypatch: pytest.MonkeyPatch):
     """It lets go of what it held, and does not guess."""
+    cluster = partly_upgraded()
     monkeypatch.setattr(NEXT.module("engine.engine"), "objection", lambda *_: None)
-    cluster = old_cluster()
-    restart(cluster, "a", NEW)
-    restart(cluster, "b", NEW)
-    cluster.run(2.0)
 
     refused = ask(cluster, "a", "annotate", "r1", "too early")
     cluster.run(3.0)
@@ -313,14 +320,11 @@ def test_an_old_node_learns_of_the_raise(how: str):
 
 def test_a_raise_that_comes_too_early_is_refused_by_all(monkeypatch: pytest.MonkeyPatch):
     """A leader that is wrong about it does no harm."""
+    cluster = partly_upgraded()
     monkeypatch.setattr(NEXT.module("agent.warden"), "raisable", lambda state: 2)
-    cluster = old_cluster()
 
-    for name in "ab":
-        restart(cluster, name, NEW)
-        cluster.run(3.0)
+    cluster.run(3.0)
 
-    assert leader(cluster) in "ab"
     assert protocols(cluster) == {1}
     assert all(node.host.alive for node in cluster.nodes.values())
     assert cluster.verify() == []
@@ -329,21 +333,12 @@ def test_a_raise_that_comes_too_early_is_refused_by_all(monkeypatch: pytest.Monk
 def test_were_it_to_take_effect_the_old_nodes_would_stop_and_say_so(monkeypatch: pytest.MonkeyPatch):
     """Rather than go on as something else: the rest holds what they held."""
 
-    def plant(machine: Any, settings: Any, state: Any, command: Any) -> Any:
-        raised = settings.replace(state.settings, protocol=command.to)
-        return machine.Decision(settings.Done(), (settings.ProtocolRaised(raised),))
+    cluster = partly_upgraded()
+    take_any_raise(monkeypatch, machine, RaiseProtocol)
+    take_any_raise(monkeypatch, NEXT.module("core.machine"), NEXT.module("core.commands").RaiseProtocol)
+    monkeypatch.setattr(NEXT.module("agent.warden"), "raisable", lambda state: 2)
 
-    for module, of, raising in (
-        (machine, decide_settings, RaiseProtocol),
-        (NEXT.module("core.machine"), NEXT.module("core.decide_settings"), NEXT.module("core.commands").RaiseProtocol),
-    ):
-        monkeypatch.setitem(module._DECIDERS, raising, lambda *args, of=of, module=module: plant(module, of, *args))
-    monkeypatch.setattr(NEXT.module("agent.warden"), "raisable", lambda state: 2 if protocol_of(state) == 1 else None)
-    cluster = old_cluster()
-    restart(cluster, "a", NEW)
-    cluster.run(2.0)
-    restart(cluster, "b", NEW)
-    cluster.run(6.0)
+    cluster.run(4.0)
 
     assert protocols(cluster) == {2}
     stopped_as_outdated(cluster, "c", "protocol 2 is in force, and this pydrm can apply no more than protocol 1")
@@ -354,8 +349,14 @@ def test_were_it_to_take_effect_the_old_nodes_would_stop_and_say_so(monkeypatch:
     assert cluster.verify() == []
 
 
-def protocol_of(state: Any) -> int:
-    return state.settings.protocol if state.settings is not None else 0
+def take_any_raise(patch: pytest.MonkeyPatch, machine: Any, command: type) -> None:
+    """Nobody looks any more at who could not apply it."""
+    decide = machine._DECIDERS[command]
+
+    def blind(state: Any, raising: Any) -> Any:
+        return decide(SimpleNamespace(settings=state.settings, nodes={}), raising)
+
+    patch.setitem(machine._DECIDERS, command, blind)
 
 
 def test_both_versions_write_an_old_command_so_that_the_other_reads_it():
