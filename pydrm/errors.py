@@ -6,6 +6,7 @@ Everything pydrm raises, ordered by what a caller can do about it.
     |   +-- InvalidResource    ... of the resource named in `.resource`; nothing was added
     +-- ClusterRefused         the cluster said no; `.reason` says why
     |   +-- Superseded         another process runs under this node's name: stop this one
+    |   +-- Outdated           the cluster is past what this version can do: start a newer one here
     +-- Unavailable            no majority answered in time: the outcome is unknown, repeat
     +-- DiskFailed             the data directory cannot be trusted any more: this node stopped
     +-- Fenced                 the lease is over: stop what you do for this resource now
@@ -24,6 +25,7 @@ __all__ = [
     "Fenced",
     "HandlerError",
     "InvalidResource",
+    "Outdated",
     "Permanent",
     "Superseded",
     "Temporary",
@@ -78,6 +80,17 @@ class ClusterRefused(DrmError):
 
 class Superseded(ClusterRefused):
     """Another process has joined under this node's name; this one holds nothing any more and must stop."""
+
+
+class Outdated(ClusterRefused):
+    """
+    The log holds, or may hold, what this version of pydrm cannot apply; this node holds nothing and must stop.
+
+    A newer version goes on with its data directory as it is.
+    """
+
+    def __init__(self, message: str, *, reason: str = "too-old") -> None:
+        super().__init__(message, reason=reason)
 
 
 class Unavailable(DrmError):

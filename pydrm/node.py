@@ -219,11 +219,11 @@ class Node:
         drain = asyncio.create_task(self._propose_drain(*me))
         hopeful = self._hopeful()
         while self._clock.now() < deadline and self.failure is None and next(hopeful):
-            if drain.done() and (not drain.result() or not self.engine.state.held_by(*me)):
+            if drain.done() and (not drain.result() or not self.engine.state.held_count(*me)):
                 break
             await self._clock.sleep(POLL_S)
         else:
-            held = len(self.engine.state.held_by(*me))
+            held = self.engine.state.held_count(*me)
             why = "the time for it is up" if self._clock.now() >= deadline else "nobody could take them"
             logger.warning("%d resources are not handed over: %s", held, why, extra={"node": me[0]})
         drain.cancel()

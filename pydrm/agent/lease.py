@@ -38,7 +38,7 @@ from pydrm.core.commands import Command, Done, Join, Reason, Refused, Renew
 from pydrm.core.protocol import PROTOCOL
 from pydrm.core.records import Node, Role
 from pydrm.core.state import State
-from pydrm.errors import ClusterRefused, ConfigurationError, DrmError, Superseded
+from pydrm.errors import ClusterRefused, ConfigurationError, DrmError, Outdated, Superseded
 
 __all__ = ["Lease", "LeaseKeeper", "Step", "margin_s"]
 
@@ -241,6 +241,8 @@ class LeaseKeeper:
             case Reason.LEASE_RUNNING:
                 self.waits_for = refused.detail
                 return Step.NOTHING
+            case Reason.TOO_OLD:
+                return self._fail(Outdated(f"cannot join: {refused.detail}"))
             case reason:
                 return self._fail(ClusterRefused(f"cannot join: {refused.detail}", reason=reason.value))
 

@@ -17,9 +17,10 @@ from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
 from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
 from pydrm.core.changes import AssignmentChanged, AssignmentDropped, LeaseEnded, NodeChanged
-from pydrm.core.commands import EndRecovery, Form, Join, Place, Renew, Request
+from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Renew, Request
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import unfinished
+from pydrm.core.protocol import raisable
 from pydrm.core.records import Assignment, AssignmentKey, Role
 from pydrm.engine import Footing, Mailbox, Membership, Port
 from pydrm.errors import DrmError
@@ -34,6 +35,7 @@ _FORM_AGAIN_S = 0.5
 _END_RECOVERY_AGAIN_S = 0.5
 _END_RECOVERY_LATER_S = 0.1
 _ASK_APP_S = 0.5
+_RAISE_AGAIN_S = 0.5
 
 
 class Listener(Protocol):
@@ -99,6 +101,7 @@ class Warden:
         self._form_at = float("-inf")
         self._end_recovery_at = float("-inf")
         self._looked_for_work_at = -1
+        self._looked_for_raise_at = (-1, float("-inf"))
         self._unfenced_said = False
         # What was cut and is not known to be gone, and since when; a new incarnation changes nothing about these.
         self._doomed: dict[int, float] = {}
@@ -163,6 +166,7 @@ class Warden:
             self._looked_for_work_at = footing.applied
             if unfinished(self._port.state):
                 self._port.submit(Place())
+        self._raise_if_leader(now, footing)
         if self._changed:
             self._app.post(self._listener.changed, list(self._changed))
             self._changed.clear()
@@ -267,6 +271,17 @@ class Warden:
         self._end_recovery_at = now
         _log.info("recovered as cluster %s; from now on resources are assigned again", settings.cluster_id)
         self._port.submit(EndRecovery(settings.cluster_id))
+
+    def _raise_if_leader(self, now: float, footing: Footing) -> None:
+        """The one protocol that nobody could be left behind by is put in force: see `core.protocol`."""
+        applied, at = self._looked_for_raise_at
+        if footing.leads_since is None or footing.applied == applied or now - at < _RAISE_AGAIN_S:
+            return
+        self._looked_for_raise_at = (footing.applied, now)
+        to = raisable(self._port.state)
+        if to is not None:
+            _log.info("all nodes can apply protocol %d; raising it", to, extra={"node": self._node})
+            self._port.submit(RaiseProtocol(to))
 
     def _ask_app(self, now: float) -> None:
         if self._asked_at is None and now - self._answered_at >= _ASK_APP_S:

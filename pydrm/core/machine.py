@@ -62,7 +62,7 @@ from pydrm.core.decide_settings import (
 )
 from pydrm.core.decision import Decision, refused
 from pydrm.core.placement import STAGES, STEP_ASSIGNMENTS_MAX
-from pydrm.core.protocol import SINCE, speaks
+from pydrm.core.protocol import objection
 from pydrm.core.recovery import decide_end_recovery
 from pydrm.core.state import State, evolve
 
@@ -115,11 +115,9 @@ def decide(state: State, command: Command) -> Decision:
     decider = _DECIDERS.get(type(command))
     if decider is None:
         return refused(Reason.INVALID, f"unknown command {type(command).__name__}")
-    if not speaks(state.settings, type(command)):
-        return refused(
-            Reason.UNSUPPORTED,
-            f"{type(command).__name__} needs protocol {SINCE[type(command)]}; raise it once all nodes are up to date",
-        )
+    early = objection(state.settings, type(command))
+    if early is not None:
+        return Decision(early)
     try:
         return decider(state, command)
     except Exception as error:  # noqa: BLE001 (rule 2: the border where a bug of ours becomes a refusal)

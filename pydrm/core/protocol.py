@@ -10,13 +10,16 @@ Which commands may be in the log while nodes of different versions run.
              with is in force it is left at its default, because an older node does not see it. So is any
              change of what is decided about a command that is old: it looks at the protocol in force.
     Rule 5.  A node that has applied a protocol above its own must stop (`exceeds`).
+    Rule 6.  The leader raises it by itself, as soon as nobody could be left behind (`raisable`).
 """
 
 from __future__ import annotations
 
+from pydrm.core.commands import Reason, Refused
 from pydrm.core.records import Settings
+from pydrm.core.state import State
 
-__all__ = ["PROTOCOL", "SINCE", "exceeds", "speaks"]
+__all__ = ["PROTOCOL", "SINCE", "exceeds", "objection", "raisable", "speaks"]
 
 PROTOCOL = 1
 
@@ -29,6 +32,30 @@ def speaks(settings: Settings | None, command: type) -> bool:
     return SINCE.get(command, 1) <= (settings.protocol if settings is not None else 1)
 
 
+def objection(settings: Settings | None, command: type) -> Refused | None:
+    """Why a command of this type cannot be proposed yet, or decided about; None if it can."""
+    if speaks(settings, command):
+        return None
+    detail = f"{command.__name__} needs protocol {SINCE[command]}; it is raised once all nodes are up to date"
+    return Refused(Reason.UNSUPPORTED, detail)
+
+
 def exceeds(settings: Settings | None) -> bool:
     """Whether the cluster is past what this version can apply."""
     return settings is not None and settings.protocol > PROTOCOL
+
+
+def raisable(state: State) -> int | None:
+    """
+    The protocol that is worth raising to now; None while there is none.
+
+    Every voter must have joined: of one that never did nobody knows what it can apply, and it follows the log already.
+    A voter that is down counts as what it joined as; a worker that is down has nothing, and must join anew.
+    """
+    settings = state.settings
+    if settings is None:
+        return None
+    voters = [state.nodes.get(voter.name) for voter in settings.voters]
+    living = [node for node in state.nodes.values() if node.lives]
+    highest = min([PROTOCOL, *(node.protocol if node is not None else 0 for node in (*voters, *living))])
+    return highest if highest > settings.protocol else None

@@ -56,6 +56,7 @@ __all__ = [
     "SnapshotWant",
     "StateDigest",
     "TimeoutNow",
+    "UnknownCommand",
     "Vote",
     "changes_voters",
     "decode_entry",
@@ -85,6 +86,10 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 class CodecError(DrmError):
     """Bytes that are not what they should be: damaged, hostile, or of a newer version."""
+
+
+class UnknownCommand(CodecError):
+    """A command that came with a newer version of pydrm; what is in the log must not be skipped."""
 
 
 # --- the log's entries -----------------------------------------------------------------------------------------------
@@ -152,7 +157,8 @@ def decode_entry(data: bytes) -> list[Request]:
     Read `encode_entry`'s bytes.
 
     Raises:
-        CodecError: It holds something that this version does not know. It must not be skipped.
+        UnknownCommand: It holds a command of a newer version.
+        CodecError: It holds something that cannot be read. Neither must be skipped.
     """
     try:
         return [Request(_decode_command(number, raw), id) for number, id, raw in _entry_decoder.decode(data)]
@@ -206,7 +212,7 @@ def split_entry(entry: bytes) -> list[bytes]:
 def _decode_command(number: int, raw: msgspec.Raw) -> Command:
     decoder = _command_decoders.get(number)
     if decoder is None:
-        raise CodecError(f"command {number} is of a newer version of pydrm")
+        raise UnknownCommand(f"command {number} is of a newer version of pydrm")
     command: Command = decoder.decode(raw)
     return command
 

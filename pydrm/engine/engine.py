@@ -14,6 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from pydrm.core.commands import Answer, Command, Done
+from pydrm.core.protocol import objection
 from pydrm.core.state import State
 from pydrm.engine.answers import Answers
 from pydrm.engine.codec import encode_command
@@ -90,7 +91,8 @@ class Engine:
         """
         Have *command* take effect once, and return what the cluster answered.
 
-        Returns when it is applied on this node, so that `state` shows it.
+        Returns when it is applied on this node, so that `state` shows it. What is newer than the protocol in force is
+        refused here: in the log it would stop every node that does not know it.
 
         Args:
             timeout: In seconds.
@@ -99,6 +101,9 @@ class Engine:
             Unavailable: It could not be done in time; it may still take effect.
             ClusterRefused: It is larger than `REQUEST_BYTES_MAX` (reason "too-large").
         """
+        early = objection(self.state.settings, type(command))
+        if early is not None:
+            return early
         encoded = encode_command(command)
         if len(encoded) > REQUEST_BYTES_MAX:
             message = f"one request may have {REQUEST_BYTES_MAX} bytes, this one has {len(encoded)}; split it"

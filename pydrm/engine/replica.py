@@ -6,7 +6,8 @@
              the core commits in one tick what it appended in the one before.
     Rule 3.  After a failed write nothing is repeated: the node stops, and says so.
     Rule 4.  Applying never raises into the core, which would apply the entry again.
-    Rule 5.  Who votes is what the state says, and it counts from the end of the tick that applied it: see `raft`.
+    Rule 5.  What this version cannot apply is not skipped and not guessed at: the node stops, and says so.
+    Rule 6.  Who votes is what the state says, and it counts from the end of the tick that applied it: see `raft`.
 
 It ticks when something has happened and at least each `TICK_S`; everything else is a callback, so there is no
 moment at which it waits for one thing and misses another.
@@ -21,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pydrm.core.commands import AddVoter, Command, RemoveVoter, Request
 from pydrm.core.machine import apply
+from pydrm.core.protocol import PROTOCOL, exceeds
 from pydrm.core.records import Incarnation, NodeState
 from pydrm.core.state import State
 from pydrm.engine.agreement import DIGEST_EVERY, Agreement
@@ -35,6 +37,7 @@ from pydrm.engine.codec import (
     SnapshotPiece,
     SnapshotWant,
     StateDigest,
+    UnknownCommand,
     decode_entry,
     encode_request,
     split_entry,
@@ -51,7 +54,7 @@ from pydrm.engine.snapshots import Heading, Snapshot, SnapshotDamaged
 from pydrm.engine.snapshotter import Snapshotter, restored
 from pydrm.engine.standing import Standing
 from pydrm.engine.transport import Transport
-from pydrm.errors import ConfigurationError, DiskFailed, DrmError
+from pydrm.errors import ConfigurationError, DiskFailed, DrmError, Outdated
 
 __all__ = ["TICK_S", "Replica"]
 
@@ -146,6 +149,7 @@ class Replica:
             log_bytes_min=self._host.disk.log_bytes,
             tail_bytes=self._host.disk.tail_bytes,
             arrived=self._install,
+            outdated=self._fail,
             now=self._clock.now,
         )
         if self._config.voters:
@@ -183,7 +187,7 @@ class Replica:
                 heading, state = await restored(snapshots, snapshot)
             except SnapshotDamaged as error:
                 _log.error("%s; trying an older one", error)
-                snapshots.forget(snapshot)
+                snapshots.forget(snapshot.index)
                 continue
             self._check_cluster(heading, snapshot)
             self.state.become(state)
@@ -384,15 +388,31 @@ class Replica:
                 outcome = apply(self.state, request)
                 if outcome.bug is not None:
                     _log.error("a bug in the state machine: %r is refused", request, exc_info=outcome.bug)
+                if exceeds(self.state.settings):
+                    self._fail_outdated()
+                    return
                 self._participant.applied(request, outcome, now)
                 if request.id is not None:
                     self.proposals.applied(request.id, outcome.answer)
             if index % DIGEST_EVERY == 0:
                 self._say_digest(index)
+        except UnknownCommand as error:
+            self._fail(Outdated(f"entry {index} cannot be applied by this pydrm: {error}; start a newer pydrm here"))
+            return
         except Exception as error:  # noqa: BLE001 (rule 4)
             self._fail(error)
             return
         self.wake()  # what was applied may have made something due
+
+    def _fail_outdated(self) -> None:
+        """Rule 5: others may propose what came with the protocol in force from the next entry on."""
+        assert self.state.settings is not None
+        self._fail(
+            Outdated(
+                f"protocol {self.state.settings.protocol} is in force, and this pydrm can apply no more than protocol "
+                f"{PROTOCOL}; start a newer pydrm here"
+            )
+        )
 
     def _install(self, heading: Heading, state: State) -> None:
         """The state of another node is put in force in place of this one's, and of the log up to there."""

@@ -113,9 +113,9 @@ class Snapshots:
         self.kept = [snapshot for snapshot in self.kept if snapshot not in surplus]
         return surplus
 
-    def forget(self, snapshot: Snapshot) -> None:
-        """It is damaged, and must not be used again; its file stays, for people to look at."""
-        self.kept = [other for other in self.kept if other != snapshot]
+    def forget(self, index: int) -> None:
+        """That of entry *index* is damaged, and must not be used again; its file stays, for people to look at."""
+        self.kept = [other for other in self.kept if other.index != index]
 
     def remove(self, snapshots: list[Snapshot]) -> None:
         """Delete the files. From any thread. Raises OSError."""

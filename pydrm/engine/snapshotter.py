@@ -23,6 +23,7 @@ from pydrm.engine.raft import Raft
 from pydrm.engine.readout import Readout
 from pydrm.engine.snapshots import Heading, Snapshot, SnapshotDamaged, Snapshots, encoded
 from pydrm.engine.transfer import Receiving, Send, Sending
+from pydrm.errors import Outdated
 
 __all__ = ["SnapshotFrame", "Snapshotter", "restored"]
 
@@ -47,6 +48,7 @@ class Snapshotter:
         log_bytes_min: int,
         tail_bytes: int,
         arrived: Callable[[Heading, State], None],
+        outdated: Callable[[Outdated], None],
         now: Callable[[], float],
     ) -> None:
         """
@@ -55,6 +57,7 @@ class Snapshotter:
             log_bytes_min: How long the log becomes at least before a snapshot is taken.
             tail_bytes: How much of the log before a snapshot stays in memory.
             arrived: Gets the state that another node had, read and checked, to be put in force at once.
+            outdated: Is told if that state is past what this version can apply.
         """
         self._snapshots = snapshots
         self._journal = journal
@@ -64,6 +67,7 @@ class Snapshotter:
         self._log_bytes_min = log_bytes_min
         self._tail_bytes = tail_bytes
         self._arrived = arrived
+        self._outdated = outdated
         self._now = now
         self._sending = Sending(snapshots, self._disk, send)
         self._receiving = Receiving(snapshots, self._disk, send, complete=self._complete)
@@ -203,17 +207,22 @@ class Snapshotter:
 
     async def _install(self, leader: str, offer: SnapshotOffer) -> None:
         try:
-            snapshot = self._snapshots.add(offer.index, offer.index_term)
             try:
+                snapshot = self._snapshots.add(offer.index, offer.index_term)
                 heading, state = await restored(self._snapshots, snapshot)
+            except Outdated as error:
+                self._outdated(error)
+                return
             except (SnapshotDamaged, OSError) as error:
                 _log.error("what %s sent is of no use: %s", leader, error)
-                self._snapshots.forget(snapshot)
+                self._snapshots.forget(offer.index)
                 self._send(leader, SnapshotDone(offer.term, offer.index, str(error)))
                 return
             self._arrived(heading, state)
             self._tidy_up()
             self._send(leader, SnapshotDone(offer.term, offer.index))
+            for _ in state.empty():  # what was here before, by now
+                await asyncio.sleep(0)
         finally:
             self._installing = None
 
@@ -229,6 +238,7 @@ async def restored(snapshots: Snapshots, snapshot: Snapshot) -> tuple[Heading, S
 
     Raises:
         SnapshotDamaged: It is not what was written.
+        Outdated: It is past what this version can apply.
         OSError: It cannot be read.
     """
     readout = Readout(snapshots.files, snapshot)

@@ -19,7 +19,7 @@ from pydrm.core.changes import LeaseEnded
 from pydrm.core.commands import Command, Done, Expire, Form, Join, Reason, Refused, Renew, Request, Resign
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.state import State
-from pydrm.errors import ClusterRefused, ConfigurationError, Superseded
+from pydrm.errors import ClusterRefused, ConfigurationError, Outdated, Superseded
 from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, cluster, join
 
 TTL_S = LEASE_TTL_MS / 1000
@@ -363,6 +363,18 @@ def test_a_node_that_the_cluster_does_not_know_cannot_join():
     assert step is Step.FAILED
     assert isinstance(holder.keeper.failure, ClusterRefused)
     assert holder.keeper.failure.reason == "not-found"
+
+
+def test_a_node_that_is_too_old_for_the_cluster_is_told_so():
+    """By an error of its own, so that whoever runs it can start a newer one."""
+    holder = Holder()
+    command = holder.due(100.0)
+
+    step = holder.keeper.applied_join(command, Refused(Reason.TOO_OLD, "install a newer pydrm on a"), 100.1)
+
+    assert step is Step.FAILED
+    assert isinstance(holder.keeper.failure, Outdated)
+    assert str(holder.keeper.failure) == "cannot join: install a newer pydrm on a"
 
 
 @pytest.mark.parametrize("reason", [Reason.STALE, Reason.NOT_FORMED])

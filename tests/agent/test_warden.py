@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
+import attrs
 import pytest
 
 from pydrm.agent.fence import Fence
@@ -27,6 +28,7 @@ from pydrm.core.commands import (
     HandleReport,
     Join,
     Place,
+    RaiseProtocol,
     Release,
     Renew,
     Report,
@@ -456,6 +458,47 @@ def test_a_leader_with_nothing_to_place_does_not_ask_for_it():
         scene.tick(leads=True, applied=applied)
 
     assert Place() not in scene.submitted
+
+
+def all_voters_join_at(scene: Scene, protocol: int) -> None:
+    for voter in VOTERS[1:]:
+        scene.cluster.apply(attrs.evolve(join(voter.name, nonce=voter.name), protocol=protocol))
+
+
+def test_the_leader_raises_the_protocol_when_all_can_apply_more(monkeypatch: pytest.MonkeyPatch):
+    """It looks when something was applied, and not all the time; a proposal that was lost is made again."""
+    monkeypatch.setattr("pydrm.core.protocol.PROTOCOL", 2)
+    monkeypatch.setattr("pydrm.agent.lease.PROTOCOL", 2)
+    scene = joined()
+    scene.tick(leads=True, applied=1)
+    all_voters_join_at(scene, 2)
+
+    scene.tick(1.0, applied=2)
+    as_follower = list(scene.submitted)
+    raises = []
+    for after_s, applied in ((0.0, 2), (1.0, 2), (0.1, 3), (0.3, 4), (1.0, 4)):
+        scene.tick(after_s, leads=True, applied=applied)
+        raises.append(scene.submitted.count(RaiseProtocol(2)))
+
+    assert RaiseProtocol(2) not in as_follower
+    assert raises == [1, 1, 2, 2, 3]
+    scene.commit()
+    assert scene.state.settings is not None
+    assert scene.state.settings.protocol == 2
+    scene.tick(1.0, leads=True, applied=5)
+    assert RaiseProtocol(2) not in scene.submitted
+
+
+def test_the_leader_does_not_raise_what_somebody_could_not_apply(monkeypatch: pytest.MonkeyPatch):
+    """It is not even asked for."""
+    monkeypatch.setattr("pydrm.core.protocol.PROTOCOL", 2)
+    monkeypatch.setattr("pydrm.agent.lease.PROTOCOL", 2)
+    scene = joined()
+    all_voters_join_at(scene, 1)
+
+    scene.tick(1.0, leads=True, applied=2)
+
+    assert not any(isinstance(command, RaiseProtocol) for command in scene.submitted)
 
 
 # --- fencing ---------------------------------------------------------------------------------------------------------

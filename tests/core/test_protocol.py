@@ -154,7 +154,7 @@ def test_a_command_that_is_not_in_force_is_refused_by_those_that_know_it():
     outcome = new.read(new.write(Pause(("r1",))))
 
     assert outcome == Outcome(
-        Refused(Reason.UNSUPPORTED, "Pause needs protocol 2; raise it once all nodes are up to date"), ()
+        Refused(Reason.UNSUPPORTED, "Pause needs protocol 2; it is raised once all nodes are up to date"), ()
     )
     assert new.state.digest == before
 

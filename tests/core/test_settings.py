@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from pydrm.core.changes import ProtocolRaised, VotersChanged
 from pydrm.core.commands import AddVoter, Command, Done, RaiseProtocol, Reason, RemoveVoter, RequestId
 from pydrm.core.machine import Outcome
+from pydrm.core.protocol import PROTOCOL, raisable
 from pydrm.core.records import Role, Settings, Voter
+from pydrm.core.state import State
 from tests.core.build import VOTERS, Cluster, add, cluster, join, numbered, refused, through_bytes
 
 ADD = AddVoter("g", "replica-g", "g.example:7000", revision=1)
@@ -224,6 +226,58 @@ def test_a_node_that_is_behind_cannot_join_any_more_and_is_told_what_to_do():
 
     assert refused(outcome) is Reason.TOO_OLD
     assert outcome.answer.detail == "b speaks protocol 1 and the cluster 2; install a newer pydrm on b"
+
+
+# --- when it is raised -----------------------------------------------------------------------------------------------
+
+
+def all_joined(**protocols: int) -> Cluster:
+    """Every voter has, at the highest protocol of this version unless it says otherwise."""
+    return joined(**{voter.name: PROTOCOL for voter in VOTERS} | protocols)
+
+
+@pytest.fixture
+def _two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if this version could apply protocol 2."""
+    monkeypatch.setattr("pydrm.core.protocol.PROTOCOL", 2)
+
+
+@pytest.mark.usefixtures("_two")
+def test_it_can_be_raised_when_every_voter_and_every_living_node_can_apply_more():
+    """To what this version knows, whatever newer ones could do; and then no more."""
+    house = all_joined(a=2, b=2, c=3, d=2, e=2, f=2)
+
+    assert raisable(house.state) == 2
+    house.apply(RaiseProtocol(2))
+    assert raisable(house.state) is None
+
+
+@pytest.mark.usefixtures("_two")
+def test_it_cannot_be_raised_while_a_voter_is_behind_or_was_never_there():
+    """One that is down comes back with its vote; of one that never joined nobody knows what it can apply."""
+    twos = dict.fromkeys("abcde", 2)
+    behind = all_joined(**twos, f=1)
+    behind.expire("f")
+
+    assert raisable(behind.state) is None
+    assert raisable(joined(**twos).state) is None
+    assert raisable(State()) is None
+
+
+@pytest.mark.usefixtures("_two")
+def test_a_worker_that_is_behind_counts_for_as_long_as_it_lives():
+    """It has no vote and holds nothing when it is down; it must join anew, and is refused then."""
+    house = all_joined(**dict.fromkeys("abcdef", 2))
+    house.apply(replace(join("w1"), role=Role.WORKER))
+
+    assert raisable(house.state) is None
+    house.expire("w1")
+    assert raisable(house.state) == 2
+
+
+def test_this_version_raises_nothing_that_it_cannot_apply_itself():
+    """However new the others are."""
+    assert raisable(all_joined(**dict.fromkeys("abcdef", PROTOCOL + 1)).state) is None
 
 
 def test_settings_are_in_a_picture():

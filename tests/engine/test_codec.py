@@ -54,6 +54,7 @@ from pydrm.engine.codec import (
     SnapshotWant,
     StateDigest,
     TimeoutNow,
+    UnknownCommand,
     Vote,
     decode_entry,
     decode_frame,
@@ -198,7 +199,7 @@ def test_a_command_of_a_newer_version_is_refused_and_its_number_named():
     """It must not be skipped: the others will not skip it."""
     written = msgspec.msgpack.encode([(99, None, {})])
 
-    with pytest.raises(CodecError, match="command 99 is of a newer version of pydrm"):
+    with pytest.raises(UnknownCommand, match="command 99 is of a newer version of pydrm"):
         decode_entry(written)
 
 

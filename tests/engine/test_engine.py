@@ -15,8 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from pydrm.core.commands import AddResources, Answer, Done, Drain, Form, Join, RemoveResources, Request
+from pydrm.core.commands import (
+    AddResources,
+    Answer,
+    Done,
+    Drain,
+    Form,
+    Join,
+    Reason,
+    Refused,
+    RemoveResources,
+    Request,
+)
 from pydrm.core.machine import Outcome
+from pydrm.core.protocol import SINCE
 from pydrm.core.records import Definition
 from pydrm.core.state import State
 from pydrm.engine import REQUEST_BYTES_MAX, Engine, EngineConfig, EngineStatus, Footing, Membership, Port, SystemHost
@@ -289,6 +301,25 @@ async def test_a_request_that_fits_into_no_entry_is_refused(addresses: Addresses
 
     assert refusal.value.reason == "too-large"
     assert node.records == set()
+
+
+@on_a_loop
+async def test_what_is_newer_than_the_protocol_in_force_is_refused_and_not_sent(
+    addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+):
+    """In the log it would stop every node that does not know it."""
+    monkeypatch.setitem(SINCE, RemoveResources, 2)
+    node = Node("a", addresses, "", None)
+    await node.engine.start()
+    await node.add("x")
+    applied = len(node.member.applied_at)
+    answer = await node.engine.propose(RemoveResources(("x",)), timeout=PATIENCE_S)
+    await node.engine.stop()
+
+    detail = "RemoveResources needs protocol 2; it is raised once all nodes are up to date"
+    assert answer == Refused(Reason.UNSUPPORTED, detail)
+    assert len(node.member.applied_at) == applied
+    assert node.records == {"x"}
 
 
 @on_a_loop

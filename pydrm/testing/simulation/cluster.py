@@ -17,11 +17,11 @@ from pydrm.testing.simulation.held import held_by
 from pydrm.testing.simulation.host import SimHost
 from pydrm.testing.simulation.judge import Judge
 from pydrm.testing.simulation.network import SimNetwork
-from pydrm.testing.simulation.node import SimulatedNode
+from pydrm.testing.simulation.node import SimulatedNode, Version
 from pydrm.testing.simulation.scheduler import Scheduler
 from pydrm.testing.simulation.third_party import SimThirdParty
 
-__all__ = ["SimulatedCluster", "SimulatedNode"]
+__all__ = ["SimulatedCluster", "SimulatedNode", "Version"]
 
 _PORT = 7000
 _LOOK_S = 0.05
@@ -89,15 +89,16 @@ class SimulatedCluster:
 
     # --- processes and machines --------------------------------------------------------------------------------------
 
-    def start(self, name: str) -> None:
-        """Start the node's process, if none runs."""
+    def start(self, name: str, version: Version | None = None) -> None:
+        """Start the node's process, if none runs; as *version*, or as what it was before."""
         node = self.nodes[name]
         if node.manager is not None and node.host.alive:
             return
         self._note(f"start {name}")
+        node.version = version or node.version
         node.host.boot()
         node.failure = None
-        node.manager = ResourceManager(
+        node.manager = node.version.manager_class(
             cluster="simulated",
             node=name,
             bind=self._addresses[name],

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pydrm.core import invariants
 from pydrm.core.records import Phase
 from pydrm.core.resource import Resource
 from pydrm.core.state import State
@@ -99,7 +98,7 @@ class Judge:
         wrong = [*self._violations, *self._third_party.violations]
         for node in self._nodes:
             if node.state is not None:
-                wrong += [f"{node.name}: {problem}" for problem in invariants.check(node.state)]
+                wrong += [f"{node.name}: {problem}" for problem in node.version.check(node.state)]
         return wrong
 
 

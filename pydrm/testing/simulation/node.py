@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
+from pydrm.core import invariants
 from pydrm.core.state import State
 from pydrm.manager import ResourceManager
 from pydrm.node import Node
 from pydrm.testing.simulation.host import SimHost
 
-__all__ = ["SimulatedNode"]
+__all__ = ["SimulatedNode", "Version"]
+
+
+@attrs.frozen
+class Version:
+    """
+    What a node runs: pydrm as it is here, or a copy of it under another name that is another version.
+
+    Attributes:
+        manager_class: Its `ResourceManager`.
+        check: Its `invariants.check`.
+    """
+
+    manager_class: Callable[..., ResourceManager] = ResourceManager
+    check: Callable[[State], list[str]] = invariants.check
 
 
 @attrs.define(eq=False)
 class SimulatedNode:
     """
     Attributes:
+        version: What its last process was started as, and its next one will be.
         failure: Why its last process stopped by itself, if it did.
         is_out: Whether it has forgotten what it promised to a formed cluster; until it is replaced by a command
             it must have no part in anything.
@@ -24,6 +42,7 @@ class SimulatedNode:
 
     name: str
     host: SimHost
+    version: Version = Version()
     manager: ResourceManager | None = None
     failure: BaseException | None = None
     is_out: bool = False
@@ -32,7 +51,9 @@ class SimulatedNode:
     @property
     def state(self) -> State | None:
         node = self._node
-        return node.engine.state if node is not None else None
+        # An engine that failed stopped in the middle of something, and nobody knows at which entry its state is.
+        works = node is not None and node.engine._failure is None
+        return node.engine.state if node is not None and works else None
 
     @property
     def applied(self) -> int:
