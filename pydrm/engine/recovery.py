@@ -29,7 +29,7 @@ from pydrm.engine.codec import CodecError, decode_entry
 from pydrm.engine.data_directory import DataDirectory, read_identity
 from pydrm.engine.disk import Disk
 from pydrm.engine.journal import Journal, JournalDamaged
-from pydrm.engine.readout import Readout
+from pydrm.engine.restore import Readout
 from pydrm.engine.snapshots import Heading, SnapshotDamaged, Snapshots, encoded
 from pydrm.errors import ConfigurationError, DiskFailed
 

@@ -5,9 +5,7 @@
     Rule 2.  Alone, there are no messages to hold back; so there the next tick waits for the disk, because
              the core commits in one tick what it appended in the one before.
     Rule 3.  After a failed write nothing is repeated: the node stops, and says so.
-    Rule 4.  Applying never raises into the core, which would apply the entry again.
-    Rule 5.  What this version cannot apply is not skipped and not guessed at: the node stops, and says so.
-    Rule 6.  Who votes is what the state says, and it counts from the end of the tick that applied it: see `raft`.
+    Rule 4.  Who votes is what the state says, and it counts from the end of the tick that applied it: see `raft`.
 
 It ticks when something has happened and at least each `TICK_S`; everything else is a callback, so there is no
 moment at which it waits for one thing and misses another.
@@ -21,11 +19,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from pydrm.core.commands import AddVoter, Command, RemoveVoter, Request
-from pydrm.core.machine import apply
-from pydrm.core.protocol import PROTOCOL, exceeds
 from pydrm.core.records import Incarnation, NodeState
 from pydrm.core.state import State
 from pydrm.engine.agreement import DIGEST_EVERY, Agreement
+from pydrm.engine.applier import Applier
 from pydrm.engine.batches import Batches
 from pydrm.engine.codec import (
     Append,
@@ -37,8 +34,6 @@ from pydrm.engine.codec import (
     SnapshotPiece,
     SnapshotWant,
     StateDigest,
-    UnknownCommand,
-    decode_entry,
     encode_request,
     split_entry,
 )
@@ -50,11 +45,12 @@ from pydrm.engine.outbox import Outbox
 from pydrm.engine.participant import Participant
 from pydrm.engine.proposals import Proposals
 from pydrm.engine.raft import Raft
-from pydrm.engine.snapshots import Heading, Snapshot, SnapshotDamaged
-from pydrm.engine.snapshotter import Snapshotter, restored
+from pydrm.engine.restore import restore_newest
+from pydrm.engine.snapshots import Heading
+from pydrm.engine.snapshotter import Snapshotter
 from pydrm.engine.standing import Standing
 from pydrm.engine.transport import Transport
-from pydrm.errors import ConfigurationError, DiskFailed, DrmError, Outdated
+from pydrm.errors import DiskFailed, DrmError
 
 __all__ = ["TICK_S", "Replica"]
 
@@ -117,6 +113,7 @@ class Replica:
         self._snapshotter: Snapshotter | None = None
         self._raft: Raft | None = None
         self._batches = Batches()
+        self._applier = Applier(state, participant, self.proposals, now=host.clock.now, failed=self._fail)
         self._standing = Standing()
         self._agreement = Agreement(config.node)
         self._voters_revision = 0
@@ -132,8 +129,7 @@ class Replica:
             ConfigurationError: The data directory is damaged, or the address cannot be bound.
             DiskFailed: The data directory cannot be read or written.
         """
-        base = await self._restore()
-        self._directory.open_journal(base)
+        self._directory.open_journal(await restore_newest(self._directory, self.state))
         self._outbox = Outbox(
             self._directory.journal,
             self._disk,
@@ -160,6 +156,7 @@ class Replica:
     async def stop(self) -> None:
         """Take no further part. Idempotent."""
         self._stopped = True
+        self._applier.stop()
         if self._outbox is not None:
             self._outbox.close()
         if self._snapshotter is not None:
@@ -173,35 +170,6 @@ class Replica:
         if self._snapshotter is not None:
             await loop.run_in_executor(None, self._snapshotter.shut)
         self._directory.close()
-
-    async def _restore(self) -> tuple[int, int] | None:
-        """
-        The state of the newest good snapshot is in force; which entry it is of.
-
-        Raises:
-            ConfigurationError: It is of another cluster.
-        """
-        snapshots = self._directory.snapshots
-        for snapshot in reversed(list(snapshots.kept)):
-            try:
-                heading, state = await restored(snapshots, snapshot)
-            except SnapshotDamaged as error:
-                _log.error("%s; trying an older one", error)
-                snapshots.forget(snapshot.index)
-                continue
-            self._check_cluster(heading, snapshot)
-            self.state.become(state)
-            return heading.index, heading.term
-        return None
-
-    def _check_cluster(self, heading: Heading, snapshot: Snapshot) -> None:
-        mine = self._directory.identity.cluster_id
-        if heading.cluster_id != mine:
-            message = (
-                f"{snapshot.path} is of cluster {heading.cluster_id}, this node of {mine or 'none'}: a recovery did "
-                f"not come to its end. Run it again: pydrm recover --force-new-cluster {self._config.data_dir}"
-            )
-            raise ConfigurationError(message, field="data_dir")
 
     def addition(self, name: str) -> AddVoter | None:
         """See `Members`."""
@@ -380,39 +348,10 @@ class Replica:
         return node is not None and node.state is NodeState.ALIVE
 
     def _apply(self, entry: bytes, index: int) -> None:
-        if self._stopped:
-            return
-        try:
-            now = self._clock.now()
-            for request in decode_entry(entry):
-                outcome = apply(self.state, request)
-                if outcome.bug is not None:
-                    _log.error("a bug in the state machine: %r is refused", request, exc_info=outcome.bug)
-                if exceeds(self.state.settings):
-                    self._fail_outdated()
-                    return
-                self._participant.applied(request, outcome, now)
-                if request.id is not None:
-                    self.proposals.applied(request.id, outcome.answer)
-            if index % DIGEST_EVERY == 0:
-                self._say_digest(index)
-        except UnknownCommand as error:
-            self._fail(Outdated(f"entry {index} cannot be applied by this pydrm: {error}; start a newer pydrm here"))
-            return
-        except Exception as error:  # noqa: BLE001 (rule 4)
-            self._fail(error)
-            return
+        self._applier.apply(entry, index)
+        if index % DIGEST_EVERY == 0 and not self._stopped:
+            self._say_digest(index)
         self.wake()  # what was applied may have made something due
-
-    def _fail_outdated(self) -> None:
-        """Rule 5: others may propose what came with the protocol in force from the next entry on."""
-        assert self.state.settings is not None
-        self._fail(
-            Outdated(
-                f"protocol {self.state.settings.protocol} is in force, and this pydrm can apply no more than protocol "
-                f"{PROTOCOL}; start a newer pydrm here"
-            )
-        )
 
     def _install(self, heading: Heading, state: State) -> None:
         """The state of another node is put in force in place of this one's, and of the log up to there."""
@@ -467,6 +406,7 @@ class Replica:
     def _fail(self, error: BaseException) -> None:
         if not self._stopped:
             self._stopped = True
+            self._applier.stop()
             if self._outbox is not None:
                 self._outbox.close()
             self._failed(error)

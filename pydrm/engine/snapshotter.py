@@ -20,12 +20,12 @@ from pydrm.engine.codec import SnapshotDone, SnapshotOffer, SnapshotPiece, Snaps
 from pydrm.engine.disk import NewFile
 from pydrm.engine.journal import Journal
 from pydrm.engine.raft import Raft
-from pydrm.engine.readout import Readout
-from pydrm.engine.snapshots import Heading, Snapshot, SnapshotDamaged, Snapshots, encoded
+from pydrm.engine.restore import restored
+from pydrm.engine.snapshots import Heading, SnapshotDamaged, Snapshots, encoded
 from pydrm.engine.transfer import Receiving, Send, Sending
 from pydrm.errors import Outdated
 
-__all__ = ["SnapshotFrame", "Snapshotter", "restored"]
+__all__ = ["SnapshotFrame", "Snapshotter"]
 
 _log = logging.getLogger(__name__)
 
@@ -230,18 +230,3 @@ class Snapshotter:
 def _said(done: asyncio.Future[None]) -> None:
     if not done.cancelled() and (error := done.exception()) is not None:
         _log.warning("cannot remove what is not needed any more: %s", error)
-
-
-async def restored(snapshots: Snapshots, snapshot: Snapshot) -> tuple[Heading, State]:
-    """
-    Read *snapshot*; the loop goes on meanwhile.
-
-    Raises:
-        SnapshotDamaged: It is not what was written.
-        Outdated: It is past what this version can apply.
-        OSError: It cannot be read.
-    """
-    readout = Readout(snapshots.files, snapshot)
-    for _ in readout.steps():
-        await asyncio.sleep(0)
-    return readout.heading, readout.state

@@ -19,8 +19,8 @@ from pydrm.core.state import State
 from pydrm.engine import Engine, EngineConfig, Footing, Membership, Port, SystemHost
 from pydrm.engine.data_directory import DataDirectory, Identity, read_identity
 from pydrm.engine.disk import NewFile
-from pydrm.engine.readout import Readout
 from pydrm.engine.recovery import Recovered, recover
+from pydrm.engine.restore import Readout
 from pydrm.engine.snapshots import Heading, Snapshots, encoded, snapshots_in
 from pydrm.errors import ConfigurationError, DiskFailed
 from tests.engine.loops import on_a_loop

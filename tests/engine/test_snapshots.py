@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydrm.core.picture import take
 from pydrm.core.state import State
 from pydrm.engine.disk import MemoryFiles
+from pydrm.engine.restore import restored
 from pydrm.engine.snapshots import Heading, SnapshotDamaged, Snapshots, blocks, encoded
-from pydrm.engine.snapshotter import restored
 from pydrm.errors import ConfigurationError
 from tests.core.build import cluster, numbered
 from tests.engine.memory_disk import MemoryDisk

@@ -22,7 +22,7 @@ from pydrm.core.decide_nodes import end_lease
 from pydrm.core.decision import Decision, refused
 from pydrm.core.handoff import Event
 from pydrm.core.records import NodeState, Phase
-from pydrm.engine import handshake, replica
+from pydrm.engine import applier, handshake, members
 
 __all__ = ["PLANTS", "Plant", "empty_voter_counts", "expire_waits_in_a_queue", "request_ids_begin_again"]
 
@@ -109,7 +109,7 @@ def token_counter_restarts(patch: pytest.MonkeyPatch) -> None:
             state.next_number = 1
         return outcome
 
-    patch.setattr(replica, "apply", forgetful)
+    patch.setattr(applier, "apply", forgetful)
 
 
 def holder_goes_on_after_the_lease(patch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def empty_voter_counts(patch: pytest.MonkeyPatch) -> None:
             return handshake.Formation(formed[0].cluster_id, dict(formed[0].members))
         return handshake.formation(mine, heard)
 
-    patch.setattr(replica, "formation", forget_the_replica_id)
+    patch.setattr(members, "formation", forget_the_replica_id)
 
 
 PLANTS: tuple[Plant, ...] = (

@@ -37,8 +37,7 @@ _IMPORT = re.compile(rf"^(\s*(?:from|import) )pydrm\b(?!\.(?:{'|'.join(SHARED)})
 _HOME = re.compile(r'(?<=: ")pydrm(?=\.[a-z.]+",$)', re.MULTILINE)
 
 _ANNOTATE = '''
-@attrs.frozen
-class Annotate:
+class Annotate(msgspec.Struct, frozen=True, gc=False):
     """Put a note on a resource."""
 
     resource: str
@@ -80,7 +79,7 @@ PATCHES = (
     ("core/protocol.py", "SINCE: dict[type, int] = {}", "SINCE: dict[type, int] = {Annotate: 2}"),
     ("core/protocol.py", "import Reason,", "import Annotate, Reason,"),
     ("core/commands.py", "\nCommand = (", _ANNOTATE),
-    ("core/commands.py", "    | RaiseProtocol\n)", "    | RaiseProtocol\n    | Annotate\n)"),
+    ("core/commands.py", "    | EndRecovery\n)", "    | EndRecovery\n    | Annotate\n)"),
     ("core/commands.py", "    if_absent: bool = False\n", '    if_absent: bool = False\n    note: str = ""\n'),
     (
         "core/records.py",
