@@ -57,7 +57,7 @@ class Journal:
         self._batches = replay.batches
         self._commit_index = self._commit_noted = replay.commit_index
         self._unsynced: list[bytes] = []
-        self._index_max = 0
+        self._index_max = replay.index_max
 
     @property
     def dirty(self) -> bool:
@@ -135,7 +135,6 @@ class Journal:
             self._size, self._first_batch = len(begins.encode()), self._batches
         batch = Batch(encode_batch(self._batches, body), self._index_max, begins)
         self._size += len(batch.data)
-        self._index_max = 0
         self._batched = (*self._entries.last, self._term, self._voted_for)
         return batch
 
@@ -226,7 +225,10 @@ def open_journal(directory: Path, disk: Disk, *, begun: bool, base: tuple[int, i
             disk.remove(directory / name)
     replay, read = read_journal(directory, disk)
     if read:
-        _check_base(replay, read[0].path, base)
+        try:
+            replay.check_snapshot(base)
+        except ValueError as error:
+            raise JournalDamaged(read[0].path, 0, str(error)) from error
         segments = Segments.go_on(directory, disk, read)
     elif begun:
         raise JournalDamaged(directory / Header(1).file_name, 0, "it is missing, and with it all that this node voted")
@@ -237,17 +239,3 @@ def open_journal(directory: Path, disk: Disk, *, begun: bool, base: tuple[int, i
     if base is not None:
         journal.align(*base)
     return journal
-
-
-def _check_base(replay: Replay, path: Path, base: tuple[int, int] | None) -> None:
-    index, term = base or (0, 0)
-    if replay.snapshot > index:
-        newest = f"the newest good one is of entry {index}" if base else "there is none"
-        what = f"the snapshot that it goes on from, of entry {replay.snapshot}, is missing; {newest}"
-        raise JournalDamaged(path, 0, what)
-    first = replay.base[0]
-    if base and first < index <= min(replay.commit_index, replay.last[0]):
-        here = replay.entries[index - first - 1][2]
-        if here != term:
-            what = f"entry {index} is committed with term {here}, but the snapshot of it has term {term}"
-            raise JournalDamaged(path, 0, what)

@@ -25,7 +25,7 @@ class Replay:
         base: (index, term) of the last entry before `entries`; (0, 0) if there was none. A term of 0 is not known.
         snapshot: The index of the entry that there must be a snapshot of, or of a later one; 0 if there need be none.
         batches: The number of the last batch.
-        index_max: The highest index that the log had since this was last set to 0.
+        index_max: The highest index that the log ever had.
     """
 
     entries: list[Entry] = attrs.field(factory=list)
@@ -51,9 +51,8 @@ class Replay:
             self._begun = True
             self.batches = header.first_batch - 1
             self.base = (header.index, header.index_term)
-            self.snapshot = header.index
+            self.snapshot = self.index_max = header.index
             self.term, self.voted_for = header.term, header.voted_for
-        self.index_max = max(self.index_max, header.index)
 
     def _check(self, header: Header) -> None:
         expected = self.batches + 1
@@ -114,6 +113,19 @@ class Replay:
         self.commit_index = index
         self.index_max = max(self.index_max, index)
 
+    def check_snapshot(self, newest: tuple[int, int] | None) -> None:
+        """Raises ValueError if this does not go together with the snapshot of the entry with that (index, term)."""
+        index, term = newest or (0, 0)
+        if self.snapshot > index:
+            there_is = f"the newest good one is of entry {index}" if newest else "there is none"
+            raise ValueError(f"the snapshot that it goes on from, of entry {self.snapshot}, is missing; {there_is}")
+        # An empty log has no first entry yet, though that is known to be committed.
+        first = self.base[0]
+        if first < index <= min(self.commit_index, self.last[0]):
+            here = self.entries[index - first - 1][2]
+            if here != term:
+                raise ValueError(f"entry {index} is committed with term {here}, but its snapshot has term {term}")
+
 
 @attrs.frozen
 class SegmentRead:
@@ -122,7 +134,7 @@ class SegmentRead:
         size: Where its last batch ends.
         torn: How many bytes of a batch that was being written follow.
         last_batch_at: Where its last batch begins; `size` if it has none.
-        index_max: The highest index that the log had while this segment was written.
+        index_max: The highest index that the log ever had, up to its end.
     """
 
     path: Path
@@ -155,7 +167,7 @@ def _read_segment(replay: Replay, path: Path, disk: Disk, *, last: bool) -> Segm
     if data is None:
         raise FileNotFoundError(str(path))
     header, end = decode_header(path, data)
-    replay.index_max, at, last_batch_at = 0, 0, end
+    at, last_batch_at = 0, end
     try:
         replay.begin(header)
         for found in find_batches(path, data, end, header.first_batch, last=last):

@@ -27,7 +27,7 @@ class Batch:
 
     Attributes:
         begins: The header of the segment that is begun with it, if it is not for the current one.
-        index_max: The highest index among the entries in it, even if it was cut off again.
+        index_max: The highest index that the log ever had, even if it was cut off again.
     """
 
     data: bytes
@@ -79,8 +79,8 @@ class Segments:
         if batch.begins is not None:
             self._file.close()
             self._file = _create(self._directory, self._disk, batch.begins)
-            self._files.append(_File(self._directory / batch.begins.file_name, batch.begins.index))
-        self._files[-1].index_max = max(self._files[-1].index_max, batch.index_max)
+            self._files.append(_File(self._directory / batch.begins.file_name, 0))
+        self._files[-1].index_max = batch.index_max
         self._file.append(batch.data)
 
     def free(self, index: int) -> None:
@@ -88,7 +88,7 @@ class Segments:
         Remove the oldest segments, but never the current one, as long as no entry in them is after *index*.
 
         Whatever was ever added counts, though it was cut off later: so whatever the next segment goes on from, or
-        cuts off again, is not after *index* either, and in the snapshot that *index* is of.
+        cuts off again, is not after *index* either, and in the snapshot of that entry.
         """
         while len(self._files) > 1 and self._files[0].index_max <= index:
             self._disk.remove(self._files[0].path)

@@ -16,6 +16,7 @@ class MemoryDisk:
         files: What is on it.
         fails_after: How many more bytes can be written before writing fails for good; None for ever. To put a new
             file in its place, or to remove one, counts as a byte.
+        written_again: Which files were, and from where on.
     """
 
     def __init__(self, *, segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -23,6 +24,7 @@ class MemoryDisk:
         self.files: dict[Path, bytes] = {}
         self.locked: set[Path] = set()
         self.fails_after: int | None = None
+        self.written_again: list[tuple[Path, int]] = []
 
     def lock(self, directory: Path) -> LockedDirectory:
         if directory in self.locked:
@@ -106,6 +108,7 @@ class _File:
 
     def write_again(self, start: int) -> None:
         """What is written here is there."""
+        self._disk.written_again.append((self._file, start))
 
     def cut(self, size: int) -> None:
         self._disk.files[self._file] = self.read()[:size]

@@ -311,6 +311,41 @@ def test_a_segment_that_a_power_cut_brings_back_is_read_again():
     assert opened(disk, (10, 2), begun=True)[:] == [(NO_OP, 10, 2), (b"11", 11, 2), (b"12", 12, 2)]
 
 
+def test_what_may_be_removed_is_known_again_after_reopening():
+    """From what is in the segments that are left; the first of them goes on from an entry that is not in it."""
+    disk = five_segments()
+    journal = opened(disk)
+    for term in (3, 4):
+        journal.setCurrentTerm(term, None)
+        sync(journal)
+    journal.free(5)
+    assert segments(disk) == [8]
+    add_synced(journal, b"six", b"seven", term=4)
+    left = []
+
+    for snapshot, index in (((5, 1), 4), ((5, 1), 5), ((6, 4), 6), ((7, 4), 7)):
+        opened(disk, snapshot, begun=True).free(index)
+        left.append(segments(disk))
+
+    assert left == [[8, 9, 10], [9, 10], [10], [10]]
+
+
+def test_what_a_segment_held_before_reopening_counts_though_no_entry_is_added_to_it():
+    """Its last batch is a vote, and its entries are needed."""
+    disk = MemoryDisk(segment_bytes=200)
+    add_synced(opened(disk), b"one", b"two", b"three")
+    journal = opened(disk, begun=True)
+    for term in (2, 3):
+        journal.setCurrentTerm(term, "b")
+        sync(journal)
+    assert segments(disk) == [1, 5]
+
+    journal.free(2)
+
+    assert segments(disk) == [1, 5]
+    assert opened(disk, (2, 1), begun=True)[:] == [(NO_OP, 2, 1), (b"three", 3, 1)]
+
+
 def test_a_term_and_a_vote_survive_the_segment_that_they_were_noted_in():
     """Each header has them."""
     disk = small_disk()
@@ -364,13 +399,14 @@ def test_segments_before_a_replacement_are_removed_with_the_rest():
     journal.reset(50, 4)
     sync(journal)
 
-    journal.free(49)
-    before = segments(disk)
     journal.free(50)
+    left = [segments(disk)]
     add_synced(journal, b"fifty-one", term=4)
-    journal.free(50)
+    for index in (49, 50):
+        journal.free(index)
+        left.append(segments(disk))
 
-    assert (before, segments(disk)) == ([3], [4])
+    assert left == [[3], [3, 4], [4]]
     assert opened(disk, (50, 4), begun=True)[:] == [(NO_OP, 50, 4), (b"fifty-one", 51, 4)]
 
 
@@ -438,6 +474,14 @@ def test_a_snapshot_without_a_journal_is_a_beginning():
     assert contents(opened(disk, (7, 2))) == ([(NO_OP, 7, 2)], 2, None)
 
 
+def test_a_snapshot_of_the_first_entry_goes_with_a_log_that_is_still_empty():
+    """The first entry is known to be committed before anybody has it."""
+    disk = MemoryDisk()
+    opened(disk)
+
+    assert opened(disk, (1, 5), begun=True)[:] == [(NO_OP, 1, 5)]
+
+
 def test_an_older_snapshot_than_the_log_goes_on_from_is_refused():
     """Something in between would be missing."""
     disk = five_segments()
@@ -470,5 +514,5 @@ def test_a_snapshot_that_contradicts_what_is_committed_is_refused():
     commit(journal, 3)
     sync(journal)
 
-    with pytest.raises(JournalDamaged, match="entry 2 is committed with term 1, but the snapshot of it has term 2"):
+    with pytest.raises(JournalDamaged, match="entry 2 is committed with term 1, but its snapshot has term 2"):
         opened(disk, (2, 2), begun=True)

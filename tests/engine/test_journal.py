@@ -228,6 +228,19 @@ def test_a_last_batch_that_is_damaged_anywhere_is_cut_off():
         assert opened(disk)[:] == [(b"one", 1, 1), (b"two", 2, 1)]
 
 
+def test_the_last_batch_that_was_read_is_written_again():
+    """It may be in the page cache only, and nothing is said that rests on that."""
+    disk, ends = three_batches()
+    again = []
+    for torn in (b"", b"torn"):
+        disk.written_again.clear()
+        disk.files[JOURNAL] += torn
+        opened(disk)
+        again.append(list(disk.written_again))
+
+    assert again == [[(JOURNAL, ends[1])], [(JOURNAL, ends[1])]]
+
+
 def test_a_first_start_that_crashed_leaves_nothing_that_matters():
     """A segment is there with its whole header, or not at all; half of one is left under another name, and removed."""
     for torn in range(HEADER_SIZE + 1):
@@ -341,6 +354,7 @@ def test_records_that_cannot_follow_each_other_are_damage():
         encode_record(CutFrom(2)): "entry 2 is cut off, but the last is 0",
         encode_record(CutFrom(1)): "entry 1 is cut off, but 1 are committed",
         encode_record(CommitNoted(2)): "entry 2 is committed, but the last is 0",
+        encode_record(BaseSet(5, 1)) + encode_record(CutFrom(4)): "entry 4 is cut off, but 5 are committed",
         encode_record(BaseSet(0, 0)): "the log goes on after entry 0, but 1 are committed",
     }
     for body, what in bodies.items():
