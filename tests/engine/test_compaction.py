@@ -330,6 +330,22 @@ def test_what_may_be_removed_is_known_again_after_reopening():
     assert left == [[8, 9, 10], [9, 10], [10], [10]]
 
 
+def test_what_a_segment_held_before_reopening_counts_though_no_entry_is_added_to_it():
+    """Its last batch is a vote, and its entries are needed."""
+    disk = MemoryDisk(segment_bytes=200)
+    add_synced(opened(disk), b"one", b"two", b"three")
+    journal = opened(disk, begun=True)
+    for term in (2, 3):
+        journal.setCurrentTerm(term, "b")
+        sync(journal)
+    assert segments(disk) == [1, 5]
+
+    journal.free(2)
+
+    assert segments(disk) == [1, 5]
+    assert opened(disk, (2, 1), begun=True)[:] == [(NO_OP, 2, 1), (b"three", 3, 1)]
+
+
 def test_a_term_and_a_vote_survive_the_segment_that_they_were_noted_in():
     """Each header has them."""
     disk = small_disk()

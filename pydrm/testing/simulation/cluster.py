@@ -116,6 +116,11 @@ class SimulatedCluster:
         self._note(f"kill {name}")
         self.nodes[name].host.kill()
 
+    def kill_writing(self, name: str) -> None:
+        """kill -9, in the middle of what it writes next."""
+        self._note(f"kill {name} when it writes")
+        self.nodes[name].host.kill_writing()
+
     def power_cut(self, name: str) -> None:
         """The host goes dark: nothing unsynced survives, and nobody is told."""
         self._note(f"power cut {name}")

@@ -24,6 +24,7 @@ _MOODS = ("calm", "calm", "calm", "slow", "raises", "stubborn")
 # How many times a second each thing happens, on average.
 _EVERYTHING = {
     "kill": 0.05,
+    "kill_writing": 0.05,
     "power_cut": 0.03,
     "stop": 0.03,
     "pause": 0.05,
@@ -47,12 +48,12 @@ _EVERYTHING = {
 
 PROFILES: Mapping[str, Mapping[str, float]] = {
     "everything": _EVERYTHING,
-    "crashes": {"kill": 0.2, "power_cut": 0.2, "stop": 0.05},
+    "crashes": {"kill": 0.1, "kill_writing": 0.3, "power_cut": 0.2, "stop": 0.05},
     "network": {"isolate": 0.15, "cut_one_way": 0.15, "bridge": 0.05, "hold_back": 0.2, "slow": 0.1, "reset": 0.3},
     "laggards": {"lag": 0.3},
     "mutes": {"mute": 0.3},
     "frozen": {"pause": 0.2, "block_app": 0.2, "drift": 0.1},
-    "disks": {"disk_full": 0.1, "disk_broken": 0.05, "power_cut": 0.1},
+    "disks": {"kill_writing": 0.2, "disk_full": 0.1, "disk_broken": 0.05, "power_cut": 0.1},
     "voters": {"revote": 0.3, "kill": 0.1, "power_cut": 0.05, "isolate": 0.1, "reset": 0.1},
     "amnesia": {"replace_disk": 0.1, "kill": 0.2, "isolate": 0.1},
     "third_party": {"refuse": 0.02, "answer_late": 0.05, "hang": 0.1, "update": 3.0, "pause": 0.05},
@@ -158,6 +159,9 @@ class Misfortune:
 
     def _kill(self) -> None:
         self._cluster.kill(self._anyone())
+
+    def _kill_writing(self) -> None:
+        self._cluster.kill_writing(self._anyone())
 
     def _power_cut(self) -> None:
         self._cluster.power_cut(self._anyone())

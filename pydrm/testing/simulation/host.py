@@ -53,12 +53,17 @@ class SimHost:
         self.alive = True
         self.paused = False
         self._app_busy_until = float("-inf")
+        self._dies_writing = False
 
     def _make_loop(self, name: str) -> SimLoop:
         # An abstract class to mypy only: what is missing raises NotImplementedError, and pydrm does not use it.
         return SimLoop(self.scheduler, f"{self.name}.{name}", self.clock.now, self._network, self)  # type: ignore[abstract]
 
     # --- faults ------------------------------------------------------------------------------------------------------
+
+    def kill_writing(self) -> None:
+        """kill -9 in the middle of what it writes next, which a kill at any moment hardly ever hits."""
+        self._dies_writing = self.alive
 
     def kill(self, *, power: bool = False) -> None:
         """kill -9, or a power cut. What was being written may be there in part."""
@@ -138,6 +143,9 @@ class SimHost:
     def in_a_thread(self, work: Callable[[], None]) -> None:
         """Run *work* when the disk is done with it; a process that dies before dies in the middle of it."""
         self._threads.append(work)
+        if self._dies_writing:
+            self._dies_writing = False
+            self.scheduler.call_later(0.0, self.kill)
 
         def done() -> None:
             if work in self._threads:
