@@ -80,7 +80,7 @@ class Judge:
                 if id not in self.uncertain and not _is_so(state, id, wanted):
                     return f"{id} was acknowledged as {'added' if wanted else 'removed'} and is not so"
             for (id, _), assignment in state.assignments.items():
-                if assignment.phase is not Phase.HELD:
+                if assignment.phase.value != Phase.HELD.value:
                     return f"{id} is {assignment.phase.value}"
                 if len(held.get(id, ())) != 1:
                     return f"{id} is held {len(held.get(id, ()))} times"
@@ -102,11 +102,14 @@ class Judge:
         return wrong
 
 
+# By value, not by identity: a node may run another version of pydrm, with classes of its own.
+
+
 def _is_so(state: State, id: str, wanted: Resource | None) -> bool:
     record = state.records.get(id)
     if record is None:
         return wanted is None
     if wanted is None:
         # It is known for as long as somebody has it open; at rest that is nobody.
-        return state.assignments[id, 0].phase is Phase.REMOVING and record.following is None
-    return (record.following or record.definition) == definition_of(wanted)
+        return state.assignments[id, 0].phase.value == Phase.REMOVING.value and record.following is None
+    return (record.following or record.definition).parts() == definition_of(wanted).parts()
