@@ -132,8 +132,8 @@ def test_an_old_node_that_was_only_cut_off_is_refused(cluster: SimulatedCluster)
     assert cluster.verify() == []
 
 
-def test_what_the_lost_nodes_had_taken_over_is_not_held_twice(cluster: SimulatedCluster):
-    """c does not know that its resources were given to the others, who still act on them when it begins again."""
+def recovered_while_the_lease_of_another_runs(cluster: SimulatedCluster) -> None:
+    """c does not know that what it had was given to the others, one of which still acts on it when c begins again."""
     cluster.partition("ab", "c")
     cluster.run(2 * TTL_S)
     assert held_on(cluster, "c") == 0
@@ -141,13 +141,27 @@ def test_what_the_lost_nodes_had_taken_over_is_not_held_twice(cluster: Simulated
     cluster.kill("c")
     lose(cluster, "a")
     assert held_on(cluster, "b") in (4, 5)
-
     recover_on(cluster, "c")
     cluster.start("c")
     cluster.run(3 * TTL_S)
 
+
+def test_what_the_lost_nodes_had_taken_over_is_not_held_twice(cluster: SimulatedCluster):
+    recovered_while_the_lease_of_another_runs(cluster)
+
     assert held_on(cluster, "c") == RESOURCES
     assert cluster.verify() == []
+
+
+def test_were_resources_assigned_at_once_some_would_be_held_twice(
+    cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+):
+    """The scene of the test above, with the wait taken out: so that test can fail."""
+    monkeypatch.setattr("pydrm.core.placement._recovers", lambda state: False)
+
+    recovered_while_the_lease_of_another_runs(cluster)
+
+    assert any("is held by b" in wrong and "and c" in wrong for wrong in cluster.verify())
 
 
 def test_a_restart_in_the_middle_of_a_recovery_does_not_shorten_it(cluster: SimulatedCluster):
