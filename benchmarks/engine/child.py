@@ -28,7 +28,7 @@ from pydrm.agent.lease import Lease
 from pydrm.agent.warden import Warden
 from pydrm.core.commands import AddResources, Done, RemoveResources, Request
 from pydrm.core.machine import Outcome, apply
-from pydrm.core.records import AssignmentKey, Definition
+from pydrm.core.records import AssignmentKey, Definition, Role
 from pydrm.core.state import State
 from pydrm.engine import Engine, EngineConfig, Mailbox, definition_of, replica
 from pydrm.errors import DrmError, Unavailable
@@ -130,6 +130,7 @@ class EngineNode(Client):
             stall_timeout_s=settings["lease_ttl_s"],
             on_unfenced="token",
             address=address,
+            role=Role.VOTER,
             app=Mailbox(asyncio.get_running_loop()),
             listener=self,
             on_failure=_die,
