@@ -7,6 +7,7 @@ How fast the engine is, beside what PySyncObj alone and the disk alone do on the
     commands   many small commands under way at once
     resources  resources added in commands of 500
     idle       what a node costs that has nothing to do but to renew its lease
+    workers    what fifty workers cost the voters that they follow
     leader     the leader is killed: when does another node apply something new?
     add        one `drm.add`: when is it acknowledged, and when does the holder open it?
     restart    a node comes back to a cluster of many resources
@@ -36,6 +37,7 @@ FIGURES: dict[str, Callable[[Stage], None]] = {
     "commands": figures.commands,
     "resources": figures.resources,
     "idle": figures.idle,
+    "workers": figures.workers,
     "leader": figures.leader,
     "add": figures.add,
     "restart": figures.restart,

@@ -3,6 +3,7 @@ A node as a process of its own, which does what it is told, measures it, and ans
 
     engine   engine and warden, wired as in `pydrm.node`: it renews its lease, and opens nothing of what it holds
     manager  a whole `ResourceManager`, and a kind that is open at once
+    workers  many of the first in one process, as workers
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pydrm.agent.lease import Lease
 from pydrm.agent.warden import Warden
 from pydrm.core.commands import AddResources, Done, RemoveResources, Request
 from pydrm.core.machine import Outcome, apply
-from pydrm.core.records import AssignmentKey, Definition
+from pydrm.core.records import AssignmentKey, Definition, Role
 from pydrm.core.state import State
 from pydrm.engine import Engine, EngineConfig, Mailbox, definition_of, replica
 from pydrm.errors import DrmError, Unavailable
@@ -52,7 +53,7 @@ async def _serve(coming: queue.Queue[dict[str, Any]]) -> None:
     if settings.get("core") == "noop":
         replica.apply = _apply_nothing  # type: ignore[attr-defined]  # where the replica looks it up
     host = Probe(begun=settings.get("probe", False))
-    node = EngineNode(settings, host) if settings["role"] == "engine" else ManagerNode(settings, host)
+    node = _ROLES[settings["role"]](settings, host)
     await node.start()
     answer(time.monotonic())
     while True:
@@ -121,7 +122,7 @@ class EngineNode(Client):
         self._name: str = settings["node"]
         self._joined = asyncio.Event()
         self.things = (definition_of(Resource(name, kind="instant")) for name in _names(self._name))
-        address = settings["addresses"][self._name]
+        address = settings["addresses"].get(self._name, "127.0.0.1:0")
         warden = Warden(
             self._name,
             Lease(),
@@ -130,6 +131,7 @@ class EngineNode(Client):
             stall_timeout_s=settings["lease_ttl_s"],
             on_unfenced="token",
             address=address,
+            role=Role(settings.get("votes", "voter")),
             app=Mailbox(asyncio.get_running_loop()),
             listener=self,
             on_failure=_die,
@@ -142,8 +144,9 @@ class EngineNode(Client):
             bind=address,
             advertise=address,
             voters=settings["addresses"],
-            data_dir=Path(settings["directory"]),
+            data_dir=Path(settings["directory"]) if settings["directory"] else None,
             nonce=host.new_id(),
+            role=settings.get("votes", "voter"),
         )
         self._engine = Engine(config, warden, host=host, on_failure=_die)
 
@@ -175,6 +178,20 @@ class EngineNode(Client):
 
     def unfenced(self) -> None:
         pass
+
+
+class WorkerNodes:
+    """They keep their logs in memory."""
+
+    def __init__(self, settings: dict[str, Any], host: Probe) -> None:
+        own = {"votes": "worker", "directory": ""}
+        self._workers = [
+            EngineNode({**settings, **own, "node": f"{settings['node']}{number}"}, Probe())
+            for number in range(settings["count"])
+        ]
+
+    async def start(self) -> None:
+        await asyncio.gather(*(worker.start() for worker in self._workers))
 
 
 class ManagerNode(Client):
@@ -217,6 +234,9 @@ class ManagerNode(Client):
 
     def close(self, hold: Hold) -> None:
         self.opened.pop(hold.resource.id, None)
+
+
+_ROLES: dict[str, Any] = {"engine": EngineNode, "manager": ManagerNode, "workers": WorkerNodes}
 
 
 def _die(error: DrmError) -> None:

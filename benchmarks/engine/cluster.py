@@ -117,11 +117,17 @@ class Cluster:
         """*settings* are for the child of that *role*; each gets its name, its directory and all addresses besides."""
         directory.mkdir()
         self._ports = Ports()
-        addresses = {name: f"127.0.0.1:{self._ports.reserve()}" for name in NAMES}
-        self.nodes = {}
-        for name in NAMES:
-            own = {"role": role, "node": name, "addresses": addresses, "directory": str(directory / name)}
-            self.nodes[name] = Node({**settings, **own}, directory / f"{name}.log")
+        self._directory = directory
+        self._addresses = {name: f"127.0.0.1:{self._ports.reserve()}" for name in NAMES}
+        self._guests: list[Node] = []
+        self.nodes = {name: self._node(name, role, settings) for name in NAMES}
+
+    def invite(self, name: str, role: str, **settings: Any) -> None:
+        """One more process, which is none of `nodes`; returns when it takes part."""
+        guest = self._node(name, role, settings)
+        self._guests.append(guest)
+        guest.start()
+        guest.answer()
 
     def leader(self) -> Node:
         deadline_s = time.monotonic() + PATIENCE_S
@@ -156,9 +162,13 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        for node in self.nodes.values():
+        for node in [*self._guests, *self.nodes.values()]:
             node.close()
         self._ports.close()
+
+    def _node(self, name: str, role: str, settings: Mapping[str, Any]) -> Node:
+        own = {"role": role, "node": name, "addresses": self._addresses, "directory": str(self._directory / name)}
+        return Node({**settings, **own}, self._directory / f"{name}.log")
 
 
 def _read(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:

@@ -17,7 +17,7 @@ from engine.stage import Stage, Watch, percentile
 from pydrm.core.commands import Request, RequestId
 from pydrm.engine.codec import encode_entry, encode_request
 
-__all__ = ["LEASE_TTL_S", "add", "commands", "idle", "latency", "leader", "resources", "restart"]
+__all__ = ["LEASE_TTL_S", "add", "commands", "idle", "latency", "leader", "resources", "restart", "workers"]
 
 LEASE_TTL_S = 2.0
 LATENCY: Mapping[str, Any] = {"count": 500, "seconds": 4.0}
@@ -27,6 +27,8 @@ RESOURCES = 50_000
 OPENED_RESOURCES = 10_000
 RESOURCE_COMMANDS = 16  # under way at once
 IDLE_S = 20.0
+WORKERS = 50
+WORKERS_LEASE_TTL_S = 10.0
 ADDS = 50
 REST_S = 2.0  # until what begins by itself when nodes have met is done
 
@@ -111,6 +113,18 @@ def idle(stage: Stage) -> None:
             nodes = [cluster.leader(), *cluster.followers()]
             spent = [cpu_percents(nodes, IDLE_S) for _ in range(stage.rounds)]
             stage.show(f"{name}: leader", [percents[0] for percents in spent])
+
+
+def workers(stage: Stage) -> None:
+    stage.head(f"{WORKERS} workers beside the three voters, lease_ttl {WORKERS_LEASE_TTL_S:.0f} s: % of a core")
+    with stage.cluster("engine", lease_ttl_s=WORKERS_LEASE_TTL_S) as cluster:
+        cluster.invite("w", "workers", lease_ttl_s=WORKERS_LEASE_TTL_S, count=WORKERS)
+        time.sleep(REST_S)
+        nodes = [cluster.leader(), *cluster.followers()]
+        spent = [cpu_percents(nodes, IDLE_S) for _ in range(stage.rounds)]
+        _, watch = watched(stage, cluster, partial(time.sleep, REST_S))
+        stage.show("leader", [percents[0] for percents in spent], "<= 10", watch)
+        stage.show("follower", [percent for percents in spent for percent in percents[1:]])
 
 
 def leader(stage: Stage) -> None:
