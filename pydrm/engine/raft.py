@@ -10,7 +10,9 @@ replicated entry point.
                 leader appends no change before it has applied the one before and an entry of its own term, and
                 nobody stands while it has something committed to apply. What was appended after a change
                 proves that the change before that was committed, so a log that is read again is applied up to
-                there first (defect S8; Ongaro, "Consensus: Bridging Theory and Practice", 2014, section 4.1).
+                there first. Whoever is asked for its vote gives it, also one that knows of none: it may be the
+                asking node that knows better (defect S8; Ongaro, "Consensus: Bridging Theory and Practice", 2014,
+                sections 4.1 and 4.2.2).
     Lagging.    A peer that needs an entry from before the log is not connected, as far as the core knows, until
                 it has a snapshot: see `lagging` and `caught_up`.
 """
@@ -99,7 +101,7 @@ class Raft:
         self._stagger = Stagger(name, self._voters, random)
         others = [self._node(voter) for voter in self._voters if voter != name]
         self._core, self._transport = make_core(
-            name if name in self._voters else None,
+            name,
             others,
             journal,
             apply,
@@ -161,7 +163,7 @@ class Raft:
         if self._would_stand():
             self._ask_before_standing()
         self._pace()
-        if len(self._voters) == 1 and self.applied < self.commit_index:
+        if not self.votes or (len(self._voters) == 1 and self.applied < self.commit_index):
             self._tick_without_standing()
         else:
             self._core.doTick(0)
@@ -320,7 +322,7 @@ class Raft:
         self._core._SyncObj__raftElectionDeadline = self._clock.now() + timeout
 
     def _stand(self) -> None:
-        if self.applied < self.commit_index:
+        if not self.votes or self.applied < self.commit_index:
             return  # who votes may be about to change
         self._core._SyncObj__raftElectionDeadline = 0
         self._core.doTick(0)
@@ -363,13 +365,12 @@ class Raft:
             case Vote(term=term):
                 self._deliver(node, type="response_vote", term=term)
             case PreVote():
-                if self.votes:
-                    self._answer_pre_vote(peer, frame)
+                self._answer_pre_vote(peer, frame)
             case PreVoteAnswer():
                 if self._pre_votes.answered(peer, frame) and frame.term == self.term + 1 and not self.is_leader:
                     self._stand()
             case TimeoutNow(term=term):
-                if self.applied >= self.commit_index:
+                if self.votes and self.applied >= self.commit_index:
                     self._deliver(node, type="timeout_now", term=term)
             case _:
                 raise ValueError(f"{type(frame).__name__} is not a message of the consensus")

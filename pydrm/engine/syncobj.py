@@ -141,7 +141,7 @@ class _NoSnapshots:
 
 
 def make_core(
-    me: str | None,
+    me: str,
     others: Iterable[Node],
     journal: Journal,
     apply: Callable[[bytes, int], None],
@@ -155,7 +155,7 @@ def make_core(
     A SyncObj that ticks when it is told to, and the transport through which it is told what came in.
 
     Args:
-        me: This voter's name; None for a node that only follows.
+        me: This node's name.
         apply: Gets each committed entry and its index, in order, and must not raise.
     """
     module = _private_module(journal, clock, dice)
@@ -166,8 +166,7 @@ def make_core(
         def entry(self, data: bytes) -> None:
             apply(data, self.raftLastApplied + 1)
 
-    node = Member(me) if me is not None else None
-    return Core(node, list(others), _conf(journal, timing), nodeClass=Member, transport=transport), transport
+    return Core(Member(me), list(others), _conf(journal, timing), nodeClass=Member, transport=transport), transport
 
 
 def _conf(journal: Journal, timing: Timing) -> SyncObjConf:

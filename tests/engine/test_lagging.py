@@ -391,7 +391,29 @@ def test_a_node_that_lags_does_not_get_a_vote_yet():
     assert world.members["a"].voters == list("abcd")
 
 
-def test_who_has_no_vote_never_stands_and_never_grants_one():
+def test_who_does_not_know_yet_that_it_has_a_vote_gives_it():
+    """It lags; and who leads next may need its vote to be able to tell it."""
+    world = World("abc", voters="bc")
+    world.start()
+    world.elect("b")
+    world.calm(0.3)
+    world.isolate("a")
+    world.change_voters("b", "a")
+    world.calm(0.5)
+    world.change_voters("b", "c")
+    world.calm(0.5)
+    assert world.members["b"].voters == ["a", "b"]
+    assert world.members["a"].voters == ["b", "c"]
+    world.crash("b")
+
+    world.start("b")
+    world.calm(3.0)
+
+    assert world.leaders == ["b"]
+    assert world.members["a"].voters == ["a", "b"]
+
+
+def test_who_has_no_vote_never_stands():
     world = led_by_a("abcw", voters="abc")
     for name in "abc":
         world.isolate(name)
