@@ -110,6 +110,10 @@ class ProcessCluster:
         self._nodes[name] = stranger
         return stranger
 
+    def add_worker(self, name: str) -> NodeProcess:
+        """One more node, which lists the others as voters and has no vote. Closed with the rest."""
+        return self.add_stranger(name, role="worker", peers=dict(self._binds))
+
     def start(self, *names: str) -> float:
         """Start *names*, or all, at the same instant; return when the last was started."""
         return max([self._nodes[name].start() for name in names or self.names])
