@@ -173,7 +173,7 @@ def test_status_counts_what_there_is() -> None:
 
             status = drm.status()
 
-            assert status["nodes"] == [{"node": "a", "state": "alive", "incarnation": 1, "held": 2}]
+            assert status["nodes"] == [{"node": "a", "state": "alive", "votes": True, "incarnation": 1, "held": 2}]
             assert status["resources"] == {"total": 2, "held": 2, "unheld": 0, "moving": 0}
             assert (status["cluster"], status["node"], status["leader"]) == ("orders", "a", "a")
             assert status["has_majority"] is True

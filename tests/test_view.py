@@ -76,7 +76,7 @@ def test_nodes_are_listed_by_name_with_voters_that_never_came() -> None:
     built.expire("b")
 
     assert node_rows(built.state, ["a", "b", "c"]) == [
-        {"node": "a", "state": "alive", "incarnation": 2, "held": 1},
-        {"node": "b", "state": "left", "incarnation": 1, "held": 0},
-        {"node": "c", "state": "absent", "incarnation": 0, "held": 0},
+        {"node": "a", "state": "alive", "votes": True, "incarnation": 2, "held": 1},
+        {"node": "b", "state": "left", "votes": True, "incarnation": 1, "held": 0},
+        {"node": "c", "state": "absent", "votes": True, "incarnation": 0, "held": 0},
     ]

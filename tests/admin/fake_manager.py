@@ -8,12 +8,39 @@ from pydrm.core.resource import Resource
 from pydrm.errors import DrmError, Unavailable
 
 
+class FakeVoters:
+    """
+    Attributes:
+        names: Who has a vote.
+    """
+
+    def __init__(self) -> None:
+        self.names = ["a", "b", "c"]
+        self.failure: Exception | None = None
+
+    async def add(self, name: str, *, timeout: float) -> None:
+        self._fail()
+        self.names = sorted({*self.names, name})
+
+    async def remove(self, name: str, *, timeout: float) -> None:
+        self._fail()
+        self.names.remove(name)
+
+    async def replace(self, name: str, *, timeout: float) -> None:
+        self._fail()
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
 class FakeManager:
     def __init__(self, *, has_majority: bool = True, failure: Exception | None = None) -> None:
         self.has_majority = has_majority
         self.failure = failure
         self.kept: dict[str, Resource] = {}
         self.timeouts: list[float] = []
+        self.voters = FakeVoters()
 
     def status(self) -> dict[str, Any]:
         return {
@@ -23,7 +50,8 @@ class FakeManager:
             "term": 3,
             "applied": 17,
             "has_majority": self.has_majority,
-            "nodes": [{"node": "a", "state": "alive", "incarnation": 1, "held": len(self.kept)}],
+            "voters": self.voters.names,
+            "nodes": [{"node": "a", "state": "alive", "votes": True, "incarnation": 1, "held": len(self.kept)}],
             "resources": {"total": len(self.kept), "held": len(self.kept), "unheld": 0, "moving": 0},
             "lease": {"valid": self.has_majority, "incarnation": 1},
         }

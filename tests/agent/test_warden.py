@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease
@@ -462,7 +462,7 @@ def test_a_leader_with_nothing_to_place_does_not_ask_for_it():
 
 def all_voters_join_at(scene: Scene, protocol: int) -> None:
     for voter in VOTERS[1:]:
-        scene.cluster.apply(attrs.evolve(join(voter.name, nonce=voter.name), protocol=protocol))
+        scene.cluster.apply(replace(join(voter.name, nonce=voter.name), protocol=protocol))
 
 
 def test_the_leader_raises_the_protocol_when_all_can_apply_more(monkeypatch: pytest.MonkeyPatch):

@@ -183,3 +183,26 @@ def test_a_command_that_cannot_be_understood_is_a_usage_error(
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "http://127.0.0.1:port"])
 def test_an_admin_url_that_is_none_is_a_usage_error(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--admin", url]) == Exit.USAGE
+
+
+def test_voters_are_changed_and_those_that_are_left_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a word about an even number of them."""
+    manager = FakeManager()
+
+    with served(manager) as url:
+        assert main(["nodes", "add", "d", "--admin", url]) == Exit.OK
+        assert "voters: a, b, c, d\n4 voters survive no more losses than 3" in capsys.readouterr().out
+        assert main(["nodes", "remove", "a", "--admin", url, "--json"]) == Exit.OK
+        assert json.loads(capsys.readouterr().out) == {"voters": ["b", "c", "d"]}
+        assert main(["nodes", "replace", "b", "--admin", url]) == Exit.OK
+        assert "taking the old vote of b away" in capsys.readouterr().err
+
+
+def test_a_voter_that_cannot_be_changed_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager()
+    manager.voters.failure = ClusterRefused("d is not linked with a: start it", reason="not-found")
+
+    with served(manager) as url:
+        assert main(["nodes", "add", "d", "--admin", url]) == Exit.CONFLICT
+
+    assert "d is not linked with a: start it" in capsys.readouterr().err

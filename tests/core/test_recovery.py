@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from pydrm.core.changes import AssignmentChanged, Cause
 from pydrm.core.commands import Done, EndRecovery, Expire, Place, Reason, Refused
@@ -229,7 +229,7 @@ def test_whatever_happens_meanwhile_nothing_is_assigned(seed: int):
 
     for node in list(state.nodes.values()):
         house.apply(Expire(node.name, node.incarnation, node.count))
-    house.apply(attrs.evolve(join("z"), protocol=state.settings.protocol, role=Role.WORKER))
+    house.apply(replace(join("z"), protocol=state.settings.protocol, role=Role.WORKER))
     house.apply(EndRecovery(AGAIN))
     house.settle()
     assert {assignment.phase for assignment in state.assignments.values()} <= {Phase.HELD}

@@ -36,7 +36,7 @@ class Guard:
 def small_messages() -> Iterator[None]:
     """So small that a few entries need several; what fits into one message hides most of what can go wrong."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(raft, "_MESSAGE_BYTES_MAX", 400)
+        patch.setattr(raft, "_TIMING", attrs.evolve(raft._TIMING, message_bytes=400))
         yield
 
 
@@ -131,6 +131,9 @@ def test_pysyncobj_is_given_no_callbacks_that_a_late_answer_could_reach():
     called: dict[str, object] = {}
 
     class Core:
+        def _isLeader(self) -> bool:
+            return True
+
         def _applyCommand(self, command: bytes, callback: object, kind: int) -> None:
             called["callback"] = callback
 

@@ -31,6 +31,8 @@ def cluster() -> Iterator[SimulatedCluster]:
 
 def recover_on(cluster: SimulatedCluster, name: str) -> Recovered:
     random = Random(7)
+    for node in cluster.nodes.values():
+        node.is_out = False  # what it has forgotten it had promised to another cluster
     return recover(Path("/data"), cluster.nodes[name].host.disk, lambda: f"{random.getrandbits(64):016x}")
 
 
@@ -127,6 +129,7 @@ def test_an_old_node_that_was_only_cut_off_is_refused(cluster: SimulatedCluster)
     # What only they had is lost: that is what recovering means.
     del cluster.acknowledged["lost"]
     cluster.wipe("b")
+    cluster.nodes["b"].is_out = False  # what it forgot was of the old cluster
     cluster.settle()
     assert [held_on(cluster, name) for name in "abc"] == [3, 3, 3]
     assert cluster.verify() == []

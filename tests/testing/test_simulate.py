@@ -26,7 +26,7 @@ def test_the_same_is_printed_in_the_same_order_however_many_processes_do_it(caps
 def test_a_seed_that_fails_is_printed_with_the_command_that_replays_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    def live(seed: int, *, nodes: int, profile: str, seconds: float) -> Life:
+    def live(seed: int, *, nodes: int, workers: int, profile: str, seconds: float) -> Life:
         return Life(["r1 is held twice", "so is r2"] if seed == 2 else [], [], 34.0, "")
 
     monkeypatch.setattr(simulate, "live", live)
