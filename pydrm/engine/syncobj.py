@@ -40,7 +40,7 @@ _NEEDED_ATTRIBUTES = (
     "_SyncObj__raftNextIndex",
     "_SyncObj__transferInProgress",
 )
-_NEEDED = ("createJournal", "pickle", "monotonicTime", "random", "Serializer", "PIPE_NOTIFIER_ENABLED")
+_NEEDED = ("createJournal", "pickle", "monotonicTime", "random", "createPoller", "Serializer", "PIPE_NOTIFIER_ENABLED")
 _NEVER = 2**62
 
 
@@ -48,8 +48,12 @@ _NEVER = 2**62
 class Member(Node):  # type: ignore[misc]
     """PySyncObj walks over sets of these: in the same order in every process, whatever its PYTHONHASHSEED."""
 
+    def __init__(self, id: str, **more: Any) -> None:
+        super().__init__(id, **more)
+        self._hash = crc32(id.encode())
+
     def __hash__(self) -> int:
-        return crc32(str(self.id).encode())
+        return self._hash
 
 
 @attrs.frozen
@@ -140,6 +144,13 @@ class _NoSnapshots:
         pass
 
 
+class _NoSockets:
+    """What PySyncObj looks for sockets with at each tick. It has none; and a look lets go of the interpreter's lock."""
+
+    def poll(self, timeout: float) -> None:
+        pass
+
+
 def make_core(
     me: str,
     others: Iterable[Node],
@@ -209,6 +220,7 @@ def _private_module(journal: Journal, clock: Clock, dice: Stagger) -> ModuleType
     module.pickle = SimpleNamespace(loads=lambda data: (0, (data,)))  # type: ignore[attr-defined]
     module.monotonicTime = clock.now  # type: ignore[attr-defined]
     module.random = dice  # type: ignore[attr-defined]
+    module.createPoller = lambda kind: _NoSockets()  # type: ignore[attr-defined]
     module.Serializer = lambda *_: _NoSnapshots()  # type: ignore[attr-defined]
     module.PIPE_NOTIFIER_ENABLED = False  # type: ignore[attr-defined]
     return module
