@@ -120,7 +120,7 @@ class ProcessCluster:
 
     def wait_ready(self, *names: str, timeout_s: float = 30.0) -> None:
         """
-        Return when the admin API of each of *names*, or of all, answers and knows a leader.
+        Return when each of *names*, or of all, has joined: it has applied all that was in the log before.
 
         Raises:
             RuntimeError: One of them ended.
@@ -169,4 +169,4 @@ class ProcessCluster:
 
     def _ready(self, node: NodeProcess) -> bool:
         status = node.status()
-        return status is not None and bool(status["leader"])
+        return status is not None and bool(status["lease"]["valid"])

@@ -78,13 +78,17 @@ class Scene:
         """
         Wait until every node shows the same state; return the ids that are under management in it.
 
-        Only when nobody asks for changes any more: then a node that is behind has them soon.
+        Only when nobody asks for changes any more: then a node that is behind has them soon. What is removed is listed
+        until its holder has closed it, and does not count.
         """
         deadline_s = time.monotonic() + PATIENCE_S
         while True:
-            seen = {name: self.cluster[name].status() for name in self.cluster.names}
-            if len({status["digest"] if status else name for name, status in seen.items()}) == 1:
-                return [row["id"] for row in self.resources_at(self.cluster.names[0])]
+            seen = [self.cluster[name].status() for name in self.cluster.names]
+            # A node has joined when it has applied all that was in the log before; until then several can agree on
+            # what was long ago.
+            digests = {status["digest"] for status in seen if status and status["lease"]["valid"]}
+            if len(digests) == 1 and all(status and status["lease"]["valid"] for status in seen):
+                return [row["id"] for row in self.resources_at(self.cluster.names[0]) if row["state"] != "removing"]
             assert time.monotonic() < deadline_s, f"they do not agree: {seen}\n{self.cluster.log_tails()}"
             time.sleep(0.05)
 

@@ -53,8 +53,9 @@ def kill_and_start(scene: Scene, way: str, dice: random.Random) -> float:
     if way == "all":
         victims = list(scene.cluster.names)
     elif way == "leader":
-        status = scene.cluster[victims[0]].status()
-        victims = [status["leader"] if status and status["leader"] else victims[0]]
+        seen = [scene.cluster[name].status() for name in scene.cluster.names]
+        # Whoever is believed to lead by the first that answers; while all are starting, nobody is.
+        victims = [status["leader"] for status in seen if status and status["leader"]][:1] or victims
     for victim in victims:
         scene.cluster[victim].kill()
     started_s = scene.cluster.start(*victims)

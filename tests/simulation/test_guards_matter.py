@@ -6,8 +6,7 @@ The defects are numbered as in `pydrm.engine.guards`. Guards that nobody has eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -15,7 +14,13 @@ import pytest
 from pydrm import Resource
 from pydrm.engine import guards, raft
 from pydrm.testing.simulation import SimulatedCluster
-from tests.engine.test_raft import after_a_long_separation, answered_by_the_past, applied, resent_in_part
+from tests.engine.test_raft import (
+    _small_messages,  # noqa: F401 (pytest finds the fixture by its name)
+    after_a_long_separation,
+    answered_by_the_past,
+    applied,
+    resent_in_part,
+)
 from tests.simulation.plants import request_ids_begin_again
 
 
@@ -25,19 +30,13 @@ class Guard:
     Attributes:
         without: Takes it out.
         scene: What goes wrong in it, in words; nothing as long as the guard is there.
+        needs: A fixture that the scene is written for.
     """
 
     defect: str
     without: Callable[[pytest.MonkeyPatch], None]
     scene: Callable[[], list[str]]
-
-
-@contextmanager
-def small_messages() -> Iterator[None]:
-    """So small that a few entries need several; what fits into one message hides most of what can go wrong."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(raft, "_TIMING", attrs.evolve(raft._TIMING, message_bytes=400))
-        yield
+    needs: str = "request"
 
 
 # --- S1: a log is cut at each message ---------------------------------------------------------------------------------
@@ -48,9 +47,8 @@ def without_only_news(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_leader_dies_while_it_sends_again() -> list[str]:
-    with small_messages():
-        world, commands = resent_in_part()
-        world.calm(3.0)
+    world, commands = resent_in_part()
+    world.calm(3.0)
     there = applied(world, "b") + applied(world, "c")
     return [f"{command!r} was acknowledged and is lost" for command in commands if command not in there]
 
@@ -63,8 +61,7 @@ def without_back_to_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def somebody_comes_back_with_a_long_log_of_its_own() -> list[str]:
-    with small_messages():
-        world = after_a_long_separation()
+    world = after_a_long_separation()
     missing = 100 - len(applied(world, "a"))
     return [f"{missing} entries never arrive at a"] if missing else []
 
@@ -107,20 +104,25 @@ def a_process_is_killed_and_asks_again() -> list[str]:
 
 
 GUARDS = (
-    Guard("S1", without_only_news, a_leader_dies_while_it_sends_again),
-    Guard("S4", without_back_to_commit, somebody_comes_back_with_a_long_log_of_its_own),
+    Guard("S1", without_only_news, a_leader_dies_while_it_sends_again, needs="_small_messages"),
+    Guard("S4", without_back_to_commit, somebody_comes_back_with_a_long_log_of_its_own, needs="_small_messages"),
     Guard("S5", without_of_this_term, an_acknowledgement_comes_late),
     Guard("S7", request_ids_begin_again, a_process_is_killed_and_asks_again),
 )
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.defect)
-def test_with_its_guard_the_scene_goes_well(guard: Guard):
+def test_with_its_guard_the_scene_goes_well(guard: Guard, request: pytest.FixtureRequest):
+    request.getfixturevalue(guard.needs)
+
     assert guard.scene() == []
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.defect)
-def test_without_its_guard_the_scene_goes_wrong(guard: Guard, monkeypatch: pytest.MonkeyPatch):
+def test_without_its_guard_the_scene_goes_wrong(
+    guard: Guard, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+):
+    request.getfixturevalue(guard.needs)
     guard.without(monkeypatch)
 
     assert guard.scene() != []
@@ -132,7 +134,7 @@ def test_pysyncobj_is_given_no_callbacks_that_a_late_answer_could_reach():
 
     class Core:
         def _isLeader(self) -> bool:
-            return True
+            return False
 
         def _applyCommand(self, command: bytes, callback: object, kind: int) -> None:
             called["callback"] = callback
