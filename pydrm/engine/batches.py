@@ -14,7 +14,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from pydrm.engine.codec import encode_entry, is_participants, is_renewal, is_voters_change
+from pydrm.engine.codec import (
+    encode_entry,
+    is_participants,
+    is_renewal,
+    is_voters_change,
+)
 
 __all__ = ["Batches"]
 

@@ -39,33 +39,14 @@ from pydrm.errors import DrmError, InvalidResource
 
 __all__ = [
     "UNREADABLE",
-    "Append",
     "CodecError",
-    "Forward",
-    "Frame",
-    "Hello",
-    "NextIndex",
-    "Ping",
-    "PreVote",
-    "PreVoteAnswer",
-    "Refusal",
-    "RequestVote",
-    "SnapshotDone",
-    "SnapshotOffer",
-    "SnapshotPiece",
-    "SnapshotWant",
-    "StateDigest",
-    "TimeoutNow",
     "UnknownCommand",
-    "Vote",
     "changes_voters",
     "decode_entry",
-    "decode_frame",
     "decode_json",
     "definition_of",
     "encode_command",
     "encode_entry",
-    "encode_frame",
     "encode_json",
     "encode_request",
     "is_participants",
@@ -215,169 +196,6 @@ def _decode_command(number: int, raw: msgspec.Raw) -> Command:
         raise UnknownCommand(f"command {number} is of a newer version of pydrm")
     command: Command = decoder.decode(raw)
     return command
-
-
-# --- what nodes say to each other ------------------------------------------------------------------------------------
-
-
-class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """
-    The first frame on every connection, and again whenever it changes.
-
-    Attributes:
-        cluster_id: "" until the cluster is formed.
-        role: "voter" or "worker": what it is configured as.
-        boot, nonce: The how manyth start of this data directory it is, and which process.
-        voters: Whom its configuration lists.
-        members, members_revision: (name, replica id) of each voter, once formed, as of that revision.
-    """
-
-    version: int
-    cluster: str
-    node: str
-    role: str
-    replica_id: str
-    cluster_id: str
-    boot: int
-    nonce: str
-    address: str
-    voters: tuple[str, ...]
-    members: tuple[tuple[str, str], ...] = ()
-    members_revision: int = 0
-
-
-class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The last frame on a connection: why the other side is not wanted."""
-
-    reason: str
-
-
-class Ping(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Shows that the connection lives; not answered."""
-
-
-class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    term: int
-    last_index: int
-    last_term: int
-
-
-class Vote(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    term: int
-
-
-class Append(msgspec.Struct, frozen=True, array_like=True, tag=12):
-    term: int
-    commit_index: int
-    previous_index: int
-    previous_term: int
-    entries: tuple[tuple[bytes, int, int], ...]  # (command, index, term)
-
-
-class NextIndex(msgspec.Struct, frozen=True, array_like=True, tag=13):
-    """The answer to Append. *term* is ours: PySyncObj sends none and believes stale ones (defect S5)."""
-
-    term: int
-    next_index: int
-    reset: bool
-    success: bool
-
-
-class Forward(msgspec.Struct, frozen=True, array_like=True, tag=14):
-    """A log entry for the leader to append."""
-
-    command: bytes
-
-
-class PreVote(msgspec.Struct, frozen=True, array_like=True, tag=15):
-    """Would you vote for me in *term*? See `prevote`."""
-
-    term: int
-    last_index: int
-    last_term: int
-
-
-class PreVoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=16):
-    term: int
-    granted: bool
-
-
-class SnapshotOffer(msgspec.Struct, frozen=True, array_like=True, tag=17):
-    """What you need next is not in the log any more; take the state as of entry *index*. See `transfer`."""
-
-    term: int
-    index: int
-    index_term: int
-    size: int
-
-
-class SnapshotWant(msgspec.Struct, frozen=True, array_like=True, tag=18):
-    """Send the part from *offset* on."""
-
-    term: int
-    index: int
-    offset: int
-
-
-class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=19):
-    term: int
-    index: int
-    offset: int
-    data: bytes
-
-
-class SnapshotDone(msgspec.Struct, frozen=True, array_like=True, tag=20):
-    """Everything up to entry *index* is here; or, with a *problem*, that snapshot is of no use."""
-
-    term: int
-    index: int
-    problem: str = ""
-
-
-class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=21):
-    """Stand for election at once: the leader hands over (Ongaro, 2014, section 3.10)."""
-
-    term: int
-
-
-class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=22):
-    """What the state of this replica was as of entry *index*. See `agreement`."""
-
-    index: int
-    digest: str
-
-
-Frame = (
-    Hello
-    | Refusal
-    | Ping
-    | RequestVote
-    | Vote
-    | Append
-    | NextIndex
-    | Forward
-    | PreVote
-    | PreVoteAnswer
-    | SnapshotOffer
-    | SnapshotWant
-    | SnapshotPiece
-    | SnapshotDone
-    | TimeoutNow
-    | StateDigest
-)
-
-_frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
-
-
-def encode_frame(frame: Frame) -> bytes:
-    return _encoder.encode(frame)
-
-
-def decode_frame(data: bytes | memoryview) -> Frame:
-    try:
-        return _frame_decoder.decode(data)
-    except UNREADABLE as error:
-        raise CodecError(f"a frame cannot be read: {error}") from error
 
 
 # --- resources -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pydrm.engine.codec import Append, NextIndex
+from pydrm.engine.frames import Append, NextIndex
 from pydrm.engine.journal import Entry
 
 __all__ = ["Log", "LogDiverged", "acceptable", "back_to_commit", "of_this_term", "only_news", "proved_only"]

@@ -18,7 +18,7 @@ from hashlib import blake2b
 
 import attrs
 
-from pydrm.engine.codec import Hello
+from pydrm.engine.frames import Hello
 
 __all__ = ["PROTOCOL", "Formation", "formation", "objection"]
 

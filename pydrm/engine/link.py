@@ -14,7 +14,14 @@ import struct
 from typing import Protocol, cast
 
 from pydrm.engine.channel import Channel, TlsFailed, speaks_tls
-from pydrm.engine.codec import CodecError, Frame, Hello, Refusal, decode_frame, encode_frame
+from pydrm.engine.codec import CodecError
+from pydrm.engine.frames import (
+    Frame,
+    Hello,
+    Refusal,
+    decode_frame,
+    encode_frame,
+)
 
 __all__ = ["Link", "Owner"]
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pydrm.core.commands import AddVoter, RemoveVoter
 from pydrm.core.records import Voter
 from pydrm.core.state import State
-from pydrm.engine.codec import Hello
 from pydrm.engine.config import EngineConfig
 from pydrm.engine.data_directory import DataDirectory
+from pydrm.engine.frames import Hello
 from pydrm.engine.handshake import PROTOCOL, formation
 from pydrm.engine.participant import Membership
 from pydrm.errors import ClusterRefused

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from pydrm.engine.codec import Frame
+from pydrm.engine.frames import Frame
 from pydrm.engine.journal import Journal
 
 __all__ = ["Outbox"]

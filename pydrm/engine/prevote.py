@@ -9,7 +9,7 @@ section 9.6). Nobody would who has heard a leader within the shortest election t
 
 from __future__ import annotations
 
-from pydrm.engine.codec import PreVote, PreVoteAnswer
+from pydrm.engine.frames import PreVote, PreVoteAnswer
 
 __all__ = ["PreVotes"]
 

@@ -27,7 +27,9 @@ from pysyncobj.node import Node
 
 from pydrm.clock import Clock, Random
 from pydrm.engine import guards
-from pydrm.engine.codec import (
+from pydrm.engine.codec import changes_voters, voter_to_change
+from pydrm.engine.entries import FIRST_INDEX
+from pydrm.engine.frames import (
     Append,
     Forward,
     Frame,
@@ -37,10 +39,7 @@ from pydrm.engine.codec import (
     RequestVote,
     TimeoutNow,
     Vote,
-    changes_voters,
-    voter_to_change,
 )
-from pydrm.engine.entries import FIRST_INDEX
 from pydrm.engine.journal import Journal
 from pydrm.engine.prevote import PreVotes
 from pydrm.engine.syncobj import Member, Stagger, Timing, make_core

@@ -24,7 +24,10 @@ from pydrm.core.state import State
 from pydrm.engine.agreement import DIGEST_EVERY, Agreement
 from pydrm.engine.applier import Applier
 from pydrm.engine.batches import Batches
-from pydrm.engine.codec import (
+from pydrm.engine.codec import encode_request, split_entry
+from pydrm.engine.config import EngineConfig, EngineStatus
+from pydrm.engine.data_directory import DataDirectory
+from pydrm.engine.frames import (
     Append,
     Forward,
     Frame,
@@ -34,11 +37,7 @@ from pydrm.engine.codec import (
     SnapshotPiece,
     SnapshotWant,
     StateDigest,
-    encode_request,
-    split_entry,
 )
-from pydrm.engine.config import EngineConfig, EngineStatus
-from pydrm.engine.data_directory import DataDirectory
 from pydrm.engine.host import Host
 from pydrm.engine.members import Members
 from pydrm.engine.outbox import Outbox

@@ -16,8 +16,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from pydrm.core.picture import take
 from pydrm.core.state import State
-from pydrm.engine.codec import SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWant
 from pydrm.engine.disk import NewFile
+from pydrm.engine.frames import (
+    SnapshotDone,
+    SnapshotOffer,
+    SnapshotPiece,
+    SnapshotWant,
+)
 from pydrm.engine.journal import Journal
 from pydrm.engine.raft import Raft
 from pydrm.engine.restore import restored

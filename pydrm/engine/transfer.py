@@ -19,8 +19,14 @@ from concurrent.futures import Executor
 
 import attrs
 
-from pydrm.engine.codec import Frame, SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWant
 from pydrm.engine.disk import NewFile
+from pydrm.engine.frames import (
+    Frame,
+    SnapshotDone,
+    SnapshotOffer,
+    SnapshotPiece,
+    SnapshotWant,
+)
 from pydrm.engine.snapshots import Snapshot, Snapshots
 
 __all__ = ["Receiving", "Sending"]

@@ -25,8 +25,14 @@ from collections.abc import Callable, Mapping
 from pydrm.address import is_loopback, split_address
 from pydrm.clock import Clock, Random
 from pydrm.engine.channel import Certificate, TlsFailed, moment
-from pydrm.engine.codec import CodecError, Frame, Hello, Ping, Refusal
+from pydrm.engine.codec import CodecError
 from pydrm.engine.complaints import Complaints
+from pydrm.engine.frames import (
+    Frame,
+    Hello,
+    Ping,
+    Refusal,
+)
 from pydrm.engine.handshake import objection
 from pydrm.engine.link import Link
 from pydrm.engine.lobby import Lobby

@@ -13,7 +13,7 @@ import pytest
 
 from pydrm.clock import SystemClock
 from pydrm.engine import Security
-from pydrm.engine.codec import Frame, Vote
+from pydrm.engine.frames import Frame, Vote
 from pydrm.engine.transport import Transport
 from tests.engine.strangers import Addresses, hello
 

@@ -18,14 +18,13 @@ from pathlib import Path
 import attrs
 import msgspec
 
-from pydrm.engine.codec import (
+from pydrm.engine.codec import changes_voters, voter_to_change
+from pydrm.engine.frames import (
     Frame,
     SnapshotDone,
     SnapshotOffer,
-    changes_voters,
     decode_frame,
     encode_frame,
-    voter_to_change,
 )
 from pydrm.engine.journal import Batch, open_journal
 from pydrm.engine.raft import Raft

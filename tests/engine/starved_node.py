@@ -15,7 +15,7 @@ import os
 import resource
 import sys
 
-from pydrm.engine.codec import Vote
+from pydrm.engine.frames import Vote
 from tests.engine.loops import until
 from tests.engine.peers import Peer, running
 

@@ -10,7 +10,12 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from pydrm.engine.codec import Frame, Hello, decode_frame, encode_frame
+from pydrm.engine.frames import (
+    Frame,
+    Hello,
+    decode_frame,
+    encode_frame,
+)
 from pydrm.testing.ports import Ports
 
 HELLO = Hello(

@@ -37,8 +37,21 @@ from pydrm.core.commands import (
 from pydrm.core.records import Condition, Definition, Role, Voter
 from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
 from pydrm.engine.codec import (
-    Append,
     CodecError,
+    UnknownCommand,
+    decode_entry,
+    decode_json,
+    definition_of,
+    encode_command,
+    encode_entry,
+    encode_json,
+    encode_request,
+    request_of,
+    resource_of,
+    split_entry,
+)
+from pydrm.engine.frames import (
+    Append,
     Forward,
     Frame,
     Hello,
@@ -54,20 +67,9 @@ from pydrm.engine.codec import (
     SnapshotWant,
     StateDigest,
     TimeoutNow,
-    UnknownCommand,
     Vote,
-    decode_entry,
     decode_frame,
-    decode_json,
-    definition_of,
-    encode_command,
-    encode_entry,
     encode_frame,
-    encode_json,
-    encode_request,
-    request_of,
-    resource_of,
-    split_entry,
 )
 from pydrm.errors import InvalidResource
 

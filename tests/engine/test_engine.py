@@ -32,7 +32,9 @@ from pydrm.core.protocol import SINCE
 from pydrm.core.records import Definition
 from pydrm.core.state import State
 from pydrm.engine import REQUEST_BYTES_MAX, Engine, EngineConfig, EngineStatus, Footing, Membership, Port, SystemHost
-from pydrm.engine.codec import (
+from pydrm.engine.codec import encode_entry, encode_request
+from pydrm.engine.disk import AppendFile, LocalDisk
+from pydrm.engine.frames import (
     Append,
     Forward,
     Hello,
@@ -41,10 +43,7 @@ from pydrm.engine.codec import (
     PreVoteAnswer,
     RequestVote,
     Vote,
-    encode_entry,
-    encode_request,
 )
-from pydrm.engine.disk import AppendFile, LocalDisk
 from pydrm.engine.journal import open_journal
 from pydrm.errors import ClusterRefused, ConfigurationError, DiskFailed, DrmError, Unavailable
 from pydrm.testing.ports import Ports

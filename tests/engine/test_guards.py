@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydrm.engine.codec import Append, NextIndex
+from pydrm.engine.frames import Append, NextIndex
 from pydrm.engine.guards import LogDiverged, acceptable, back_to_commit, of_this_term, only_news, proved_only
 from pydrm.engine.journal import Entry
 

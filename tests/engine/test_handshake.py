@@ -7,7 +7,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pydrm.engine.codec import Hello
+from pydrm.engine.frames import Hello
 from pydrm.engine.handshake import PROTOCOL, Formation, formation, objection
 
 VOTERS = ("a", "b", "c")

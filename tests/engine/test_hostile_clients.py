@@ -24,7 +24,12 @@ import pytest
 
 from pydrm.core.commands import Done
 from pydrm.engine import Engine, EngineConfig, Security, SystemHost
-from pydrm.engine.codec import Frame, Refusal, RequestVote, encode_frame
+from pydrm.engine.frames import (
+    Frame,
+    Refusal,
+    RequestVote,
+    encode_frame,
+)
 from pydrm.errors import DrmError
 from pydrm.testing.ports import Ports
 from tests.certificates import Certificates

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from pydrm.engine import raft
-from pydrm.engine.codec import SnapshotOffer
+from pydrm.engine.frames import SnapshotOffer
 from pydrm.engine.journal import Journal
 from pydrm.engine.raft import Raft
 from tests.engine.raft_world import World

@@ -15,7 +15,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pydrm.engine.channel import Channel, proven
-from pydrm.engine.codec import Append, Forward, Frame, Hello, NextIndex, Ping, Refusal, Vote, encode_frame
+from pydrm.engine.frames import (
+    Append,
+    Forward,
+    Frame,
+    Hello,
+    NextIndex,
+    Ping,
+    Refusal,
+    Vote,
+    encode_frame,
+)
 from pydrm.engine.link import Link
 from pydrm.engine.tls import Tls
 from tests.certificates import CLUSTER, Certificates

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from pydrm.engine.codec import Frame, Vote
+from pydrm.engine.frames import Frame, Vote
 from pydrm.engine.journal import Journal, open_journal
 from pydrm.engine.outbox import Outbox
 from tests.engine.loops import on_a_loop

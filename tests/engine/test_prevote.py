@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydrm.engine.codec import PreVote, PreVoteAnswer
+from pydrm.engine.frames import PreVote, PreVoteAnswer
 from pydrm.engine.prevote import PreVotes
 
 LOYALTY_S = 0.24

@@ -12,7 +12,13 @@ import pysyncobj.syncobj
 import pytest
 
 from pydrm.engine import guards, raft, syncobj
-from pydrm.engine.codec import Append, Forward, NextIndex, Ping, decode_frame
+from pydrm.engine.frames import (
+    Append,
+    Forward,
+    NextIndex,
+    Ping,
+    decode_frame,
+)
 from pydrm.engine.journal import FIRST_INDEX, Journal
 from pydrm.engine.syncobj import Stagger
 from tests.engine.raft_world import World

@@ -18,7 +18,7 @@ import pytest
 
 from pydrm.cli.authority import Authority
 from pydrm.engine import Security, link, transport
-from pydrm.engine.codec import Forward, Vote
+from pydrm.engine.frames import Forward, Vote
 from pydrm.errors import ConfigurationError
 from pydrm.testing.ports import Ports
 from tests.certificates import CLUSTER, DAY, Certificates

@@ -12,7 +12,14 @@ import msgspec
 import pytest
 
 from pydrm.engine import complaints, link, lobby, raft, transport
-from pydrm.engine.codec import Append, Forward, Ping, Refusal, Vote, encode_frame
+from pydrm.engine.frames import (
+    Append,
+    Forward,
+    Ping,
+    Refusal,
+    Vote,
+    encode_frame,
+)
 from pydrm.errors import ConfigurationError
 from pydrm.testing.ports import Ports
 from tests.engine.loops import on_a_loop, until
