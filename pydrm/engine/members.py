@@ -43,6 +43,17 @@ class Members:
         return {voter.name: voter.replica_id for voter in settings.voters}
 
     @property
+    def voting(self) -> list[str]:
+        """
+        Their names; this node's only if it is the replica that is meant.
+
+        One that took the place of a voter that lost its disk reads in the log that a voter of its name has a vote. That
+        is not its own.
+        """
+        mine = self._directory.identity.replica_id
+        return [name for name, id in self.voters.items() if name != self._config.node or id == mine]
+
+    @property
     def addresses(self) -> dict[str, str]:
         """Where the other voters are, by name, as far as the state says."""
         settings = self._state.settings

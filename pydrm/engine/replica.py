@@ -170,6 +170,11 @@ class Replica:
             await loop.run_in_executor(None, self._snapshotter.shut)
         self._directory.close()
 
+    @property
+    def replica_id(self) -> str:
+        """What the data directory is called; see `DataDirectory`."""
+        return self._directory.identity.replica_id
+
     def addition(self, name: str) -> AddVoter | None:
         """See `Members`."""
         return self._members.addition(name, self._transport.heard())
@@ -209,7 +214,7 @@ class Replica:
         """From now on, by what is in the journal, of which everything up to entry *applied* is in the state."""
         self._raft = Raft(
             self._config.node,
-            self._members.voters,
+            self._members.voting,
             self._directory.journal,
             self._apply,
             applied=applied,
@@ -225,12 +230,12 @@ class Replica:
         """The state may say that others vote now."""
         if self._members.revision == self._voters_revision:
             return
-        voters = self._members.voters
+        voters = self._members.voting
         _log.info("the voters are %s now", ", ".join(voters))
         if raft.votes == (self._config.node in voters):
             self._voters_revision = self._members.revision
             self._transport.expect(self._members.addresses)
-            raft.set_voters(list(voters))
+            raft.set_voters(voters)
         else:
             self._take_part(raft.applied)
         self._transport.announce()

@@ -186,10 +186,29 @@ def test_a_voter_that_lost_its_disk_is_out_until_it_is_replaced():
     cluster.start("c")
     cluster.run(2 * TTL_S)
     assert sorted(loads(cluster)) == [0, 4, 5]
-    assert not cluster.nodes["c"].takes_part
+    assert not cluster.nodes["c"].votes
 
     cluster.settle()
     assert sorted(loads(cluster)) == [3, 3, 3]
+    assert cluster.verify() == []
+
+
+def test_who_takes_the_place_of_a_voter_that_lost_its_disk_does_not_take_its_vote():
+    """It reads in the log that a voter of its name has one, which is the other's; its own comes with the replacement."""
+    cluster = holding(9)
+    cluster.wipe("c")
+    cluster.change_voters("remove", "c", via="a")
+    cluster.run(1.0)
+    cluster.start("c")
+    cluster.run(0.5)
+    cluster.kill("a")
+    cluster.kill("b")
+
+    cluster.run(5.0)
+    assert not cluster.nodes["c"].votes
+    assert cluster.verify() == []
+
+    cluster.settle()
     assert cluster.verify() == []
 
 

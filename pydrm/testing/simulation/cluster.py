@@ -250,8 +250,6 @@ class SimulatedCluster:
         if manager is None or not node.host.alive:
             return
         self._note(f"{via}: {change} voter {name}")
-        if change == "replace":
-            self.nodes[name].is_out = False
 
         async def ask() -> None:
             try:

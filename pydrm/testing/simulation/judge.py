@@ -45,8 +45,9 @@ class Judge:
             state = node.state
             if state is None:
                 continue
-            if node.is_out and node.takes_part:
-                self.object(f"{node.name} takes part although it has forgotten what it promised")
+            if node.is_out and node.votes and not self._is_bound(node):
+                self.object(f"{node.name} votes although it has forgotten what it promised")
+            node.is_out = node.is_out and not self._is_bound(node)
             index, digest = node.applied, state.digest
             self.formed = self.formed or index > 0
             # What one replica was recovered to is another cluster, with other entries at the same indexes.
@@ -54,6 +55,15 @@ class Judge:
             seen = self._digests.setdefault((cluster_id, index), (digest, node.name))
             if seen[0] != digest:
                 self.object(f"{node.name} and {seen[1]} differ at index {index}")
+
+    def _is_bound(self, node: SimulatedNode) -> bool:
+        """Whether anybody knows it as a voter by what it is now."""
+        for other in self._nodes:
+            settings = other.state.settings if other.state is not None else None
+            voter = settings.voter(node.name) if settings is not None else None
+            if voter is not None and voter.replica_id == node.replica_id:
+                return True
+        return False
 
     def answered(self, node: SimulatedNode, id: str, wanted: Resource | None) -> None:
         """*node* says that *id* is *wanted* now, or gone."""

@@ -35,8 +35,8 @@ class SimulatedNode:
     Attributes:
         version: What its last process was started as, and its next one will be.
         failure: Why its last process stopped by itself, if it did.
-        is_out: Whether it has forgotten what it promised to a formed cluster; until it is replaced by a command
-            it must have no part in anything.
+        is_out: Whether it has forgotten what it promised to a formed cluster; it must have no vote before it is
+            replaced by a command.
         asked: How many requests its process has not answered yet.
     """
 
@@ -61,10 +61,16 @@ class SimulatedNode:
         return node.engine.status().applied if node is not None else 0
 
     @property
-    def takes_part(self) -> bool:
-        """Whether it votes, or would."""
+    def votes(self) -> bool:
+        """Whether it has a vote, as far as it knows."""
         node = self._node
-        return node is not None and node.engine.status().formed
+        return node is not None and node.engine.status().votes
+
+    @property
+    def replica_id(self) -> str:
+        """What its data directory is called; "" while nobody has it open."""
+        replica = self._node.engine._replica if self._node is not None else None
+        return replica.replica_id if replica is not None else ""
 
     @property
     def _node(self) -> Node | None:
