@@ -62,14 +62,19 @@ class Voters:
         """
         Have a node that lost its data directory vote again under its old name.
 
-        Its old vote is taken away, and when it is linked it gets one for what it is now, whenever it is started.
+        Its old vote is taken away, and when it is linked it gets one for what it is now, whenever it is started. Safe to
+        repeat, also when it was interrupted between the two.
 
         Raises:
-            ClusterRefused: The name has no vote (reason "not-found").
-            Unavailable: It was not linked in time, or no majority answered; what was done stays done. Then `add` it.
+            ClusterRefused: It is a worker ("conflict"), or its old vote is the last one ("invalid").
+            Unavailable: It was not linked in time, or no majority answered; what was done stays done.
         """
         deadline = self._clock.now() + timeout
-        await self.remove(name, timeout=timeout)
+        try:
+            await self.remove(name, timeout=timeout)
+        except ClusterRefused as refused:
+            if refused.reason != "not-found":
+                raise
         while True:
             try:
                 await self.add(name, timeout=deadline - self._clock.now())
@@ -78,7 +83,7 @@ class Voters:
                 if refused.reason != "not-found":
                     raise
                 if self._clock.now() > deadline:
-                    raise Unavailable(f"the old vote of {name} is gone, but it has no new one: {refused}") from refused
+                    raise Unavailable(f"{name} has no old vote any more, and no new one yet: {refused}") from refused
             await self._clock.sleep(_AGAIN_S)
 
     async def _change(self, change: Callable[[Node, float], Awaitable[Answer]], timeout: float) -> None:
