@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
+import msgspec
 
 from pydrm.engine.tls import Security
 
@@ -37,8 +38,7 @@ class EngineConfig:
     security: Security = attrs.field(factory=Security)
 
 
-@attrs.frozen
-class EngineStatus:
+class EngineStatus(msgspec.Struct, frozen=True):
     """
     Attributes:
         has_majority: Whether a majority answered lately, as far as this node can tell.

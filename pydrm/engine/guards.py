@@ -7,16 +7,19 @@ function of a message and the log, applied by `raft` on the way in or out:
     S1  A follower cuts its log at every append_entries, not only where terms conflict, and acknowledges more
         than the message proved (Raft, section 5.3, "delete the existing entry and all that follow it" only
         "if an existing entry conflicts").  `only_news`, `proved_only`.
-    S2  A snapshot's chunks move the commit index over entries that nobody verified.
+    S2  A snapshot's chunks move the commit index over entries that nobody verified.  `raft.Raft.heard_leader`: what
+        comes with a snapshot says nothing about what is committed.
     S3  At boot the whole journal is cleared unless it begins with the dump's last two entries.
-    S6  Installing a snapshot throws away a longer log.
-        These three need snapshots of PySyncObj's, which are never taken, sent or accepted: there is no frame
-        for them, and a message that its core makes for one is dropped by `raft`.
+        `journal.Journal.align`: the log is brought into line with the snapshot before the core exists.
+    S6  Installing a snapshot throws away a longer log.  `raft.Raft.holds`: a log that has its last entry is kept.
     S4  A diverged follower with a long log is set back and forth for ever.  `back_to_commit`.
     S5  next_node_idx carries no term, so a stale one is believed.  The frame carries it; `of_this_term`.
     S7  Request ids restart at 0 in a new process, so a late answer reaches another command's callback. No
         callbacks are given to PySyncObj: what became of a command is seen when it is applied, by its own id.
-    S8  Members added by the log count too late. Membership is not PySyncObj's; it is fixed when the cluster forms.
+    S8  Members added by the log count too late. Membership is not PySyncObj's: see `raft`, and there
+        `_submit_change` and `_proved_by_later_changes`.
+
+Its own snapshots are never taken, sent or accepted: there is no frame for them.
 
 And what its core would unpickle or act on is refused: `acceptable` admits plain commands and no-ops only.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import attrs
+import msgspec
 
 from pydrm.core.commands import Command, Request
 from pydrm.core.machine import Outcome
@@ -27,8 +28,7 @@ class Membership:
     directory: str  # DataDirectory.on_this_host
 
 
-@attrs.frozen
-class Footing:
+class Footing(msgspec.Struct, frozen=True):
     """
     How this node stands in the group. Seconds are on the engine's clock.
 

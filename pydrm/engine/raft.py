@@ -150,6 +150,11 @@ class Raft:
         """How many entries are in the log, and not applied yet."""
         return self._journal[-1][1] - self.applied
 
+    @property
+    def stands_at(self) -> float:
+        """When it would stand for election, if it is not told of a leader before."""
+        return float(self._core._SyncObj__raftElectionDeadline)
+
     # --- ticking and submitting --------------------------------------------------------------------------------------
 
     def tick(self) -> None:
