@@ -62,8 +62,8 @@ class Voters:
         """
         Have a node that lost its data directory vote again under its old name.
 
-        Its old vote is taken away, and when it is linked it gets one for what it is now, whenever it is started. Safe to
-        repeat, also when it was interrupted between the two.
+        Its old vote is taken away, and when it is linked it gets one for what it is now, whenever it is started.
+        Safe to repeat, also when it was interrupted between the two.
 
         Raises:
             ClusterRefused: It is a worker ("conflict"), or its old vote is the last one ("invalid").

@@ -194,7 +194,7 @@ def test_a_voter_that_lost_its_disk_is_out_until_it_is_replaced():
 
 
 def test_who_takes_the_place_of_a_voter_that_lost_its_disk_does_not_take_its_vote():
-    """It reads in the log that a voter of its name has one, which is the other's; its own comes with the replacement."""
+    """It reads in the log that a voter of its name has one; its own comes with the replacement."""
     cluster = holding(9)
     cluster.wipe("c")
     cluster.change_voters("remove", "c", via="a")
