@@ -172,6 +172,7 @@ def empty_voter_counts(patch: pytest.MonkeyPatch) -> None:
         return handshake.formation(mine, heard)
 
     patch.setattr(members, "formation", forget_the_replica_id)
+    patch.setattr(members.Members, "voting", property(lambda it: list(it.voters)))
 
 
 PLANTS: tuple[Plant, ...] = (
