@@ -55,6 +55,7 @@ QUORUM_TIMEOUT_S = 1.0
 _MESSAGE_BYTES_MAX = 1024 * 1024
 ENTRY_BYTES_MAX = 512 * 1024
 _APPLY_BYTES_PER_TICK = 64 * 1024
+_HANDOVER_S = 0.15
 _LACKING_MAX = 100  # entries; who becomes a voter must be nearly up to date (Ongaro, 2014, section 4.2.1)
 
 _TIMING = Timing(HEARTBEAT_S, _ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, QUORUM_TIMEOUT_S, _MESSAGE_BYTES_MAX)
@@ -95,6 +96,7 @@ class Raft:
         self._nodes: dict[str, Node] = {}
         self._away: set[str] = set()
         self._change_queued_in: int | None = None
+        self._handed_over_at = -math.inf
         self._proved: int | None = None
         self._pre_votes = PreVotes(len(self._voters), _LOYALTY_S)
         self._stagger = Stagger(name, self._voters, random)
@@ -304,12 +306,23 @@ class Raft:
 
     # --- elections ---------------------------------------------------------------------------------------------------
 
+    @property
+    def handing_over(self) -> bool:
+        """
+        Whether another has been told to lead, a moment ago.
+
+        Until it does nothing must be added to the log here: with less than this node has, it would not be elected, and
+        nobody would lead for an election timeout (Ongaro, 2014, section 3.10).
+        """
+        return self.is_leader and self._clock.now() < self._handed_over_at + _HANDOVER_S
+
     def transfer_leadership(self, candidates: Iterable[str]) -> None:
-        """Have that of *candidates* stand which has most of this leader's log. Nothing is promised."""
-        matched = self._core._SyncObj__raftMatchIndex
-        nodes = [self._node(name) for name in candidates if name in self._voters and name != self._name]
-        if nodes:
-            self._core.transferLeadership(max(nodes, key=lambda node: (matched.get(node, 0), str(node.id))))
+        """Have one of *candidates* stand that has all of this leader's log, if there is one. Nothing is promised."""
+        for name in sorted(candidates):
+            if name in self._voters and name != self._name and self._lacks(name) == 0:
+                self._handed_over_at = self._clock.now()
+                self._core.transferLeadership(self._node(name))
+                return
 
     def _would_stand(self) -> bool:
         """Whether the core would stand at its next tick, without having been told to by the leader."""

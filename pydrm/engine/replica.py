@@ -316,7 +316,7 @@ class Replica:
         return len(self._members.voters) <= 1
 
     def _tick_raft(self, raft: Raft, now: float) -> None:
-        if raft.leader is not None:
+        if raft.leader is not None and not raft.handing_over:
             self._submit(raft, now)
         raft.tick()
         self._follow_voters(raft)
@@ -344,11 +344,11 @@ class Replica:
             raft.submit(entry)
 
     def _hand_over(self, raft: Raft, now: float) -> None:
-        """A leader that drains, or is no voter any more, has another one lead."""
+        """A leader that leaves has another one lead, once it holds nothing any more: until then it has much to say."""
         if not raft.is_leader or now - self._transferred_at < _TRANSFER_AGAIN_S:
             return
         me = self.state.nodes.get(self._config.node)
-        if me is None or me.state is not NodeState.DRAINING:
+        if me is None or me.state is not NodeState.DRAINING or self.state.held_count(me.name, me.incarnation):
             return
         self._transferred_at = now
         raft.transfer_leadership([name for name in self._members.voters if self._may_lead(name)])

@@ -112,7 +112,7 @@ def test_a_certificate_that_expired_and_one_of_another_ca_do_not_get_in_until_th
 
             make("node", "c", "--force", at=certificates)
             scene.settle("abc", started_s)
-            assert [problem(scene.cluster[name]) for name in "abc"] == ["", "", ""]
+            wait_for(lambda: [problem(scene.cluster[name]) for name in "abc"] == ["", "", ""])
         scene.verify()
 
 
