@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
@@ -75,8 +76,9 @@ def _lives(one: partial[tuple[Life, float]], options: argparse.Namespace) -> Ite
     if jobs == 1:
         yield map(one, options.seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield pool.imap(one, options.seeds, chunksize=_HANDED_OUT)
+    # Unlike multiprocessing's own pool, it says so when one of its processes was killed.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool.map(one, options.seeds, chunksize=_HANDED_OUT)
 
 
 def _one(

@@ -13,7 +13,16 @@ import pytest
 
 from pydrm import Resource
 from pydrm.engine import guards, raft
+from pydrm.engine.journal import Journal
+from pydrm.engine.raft import Raft
 from pydrm.testing.simulation import SimulatedCluster
+from tests.engine.test_lagging import (
+    ever_led,
+    grown_to_five_and_two_are_back,
+    offered_what_it_must_not_commit,
+    offered_what_its_log_goes_beyond,
+    restarted_after_a_snapshot_in_the_middle_of_its_log,
+)
 from tests.engine.test_raft import (
     _small_messages,  # noqa: F401 (pytest finds the fixture by its name)
     after_a_long_separation,
@@ -82,6 +91,54 @@ def an_acknowledgement_comes_late() -> list[str]:
     return [f"a had {command!r} applied, and nobody else has it" for command in alone]
 
 
+# --- S2, S3, S6: a snapshot ends what was only begun, or what was promised --------------------------------------------
+
+
+def without_a_bound_on_what_is_committed(patch: pytest.MonkeyPatch) -> None:
+    def heard_leader(it: Raft, peer: str, term: int) -> bool:
+        it._deliver(it._node(peer), type="append_entries", term=term, commit_index=10**9)
+        return True
+
+    patch.setattr(Raft, "heard_leader", heard_leader)
+
+
+def a_snapshot_is_offered_to_somebody_with_a_log_of_its_own() -> list[str]:
+    return offered_what_it_must_not_commit().wrong
+
+
+def without_alignment(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Journal, "align", Journal.reset)
+
+
+def all_are_restarted_after_a_snapshot() -> list[str]:
+    world = restarted_after_a_snapshot_in_the_middle_of_its_log()
+    there = applied(world, "b")
+    return [f"{command!r} was acknowledged and is lost" for command in world.log.values() if command not in there]
+
+
+def without_a_look_at_what_it_holds(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Raft, "holds", lambda it, index, term: False)
+    patch.setattr(Journal, "reset", lambda journal, index, term: journal._entries.replace(index, term))
+
+
+def a_snapshot_is_offered_to_somebody_with_a_longer_log() -> list[str]:
+    world = offered_what_its_log_goes_beyond()
+    lost = world.members["a"].journal[-1][1] - world.members["b"].journal[-1][1]
+    return [f"{lost} acknowledged entries are thrown away"] if lost else []
+
+
+# --- S8: whoever got a vote does not count ----------------------------------------------------------------------------
+
+
+def without_votes_from_the_log(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Raft, "_proved_by_later_changes", lambda it: 0)
+    patch.setattr(Journal, "getRaftCommitIndex", lambda journal: 1)
+
+
+def two_of_five_are_back() -> list[str]:
+    return ["two of five elect a leader"] if ever_led(grown_to_five_and_two_are_back()) else []
+
+
 # --- S7: a request is answered with what became of another ------------------------------------------------------------
 
 
@@ -105,10 +162,18 @@ def a_process_is_killed_and_asks_again() -> list[str]:
 
 GUARDS = (
     Guard("S1", without_only_news, a_leader_dies_while_it_sends_again, needs="_small_messages"),
+    Guard("S2", without_a_bound_on_what_is_committed, a_snapshot_is_offered_to_somebody_with_a_log_of_its_own),
+    Guard("S3", without_alignment, all_are_restarted_after_a_snapshot),
     Guard("S4", without_back_to_commit, somebody_comes_back_with_a_long_log_of_its_own, needs="_small_messages"),
     Guard("S5", without_of_this_term, an_acknowledgement_comes_late),
+    Guard("S6", without_a_look_at_what_it_holds, a_snapshot_is_offered_to_somebody_with_a_longer_log),
     Guard("S7", request_ids_begin_again, a_process_is_killed_and_asks_again),
+    Guard("S8", without_votes_from_the_log, two_of_five_are_back),
 )
+
+
+def test_every_defect_has_its_guard():
+    assert [guard.defect for guard in GUARDS] == [f"S{number}" for number in range(1, 9)]
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.defect)
