@@ -12,7 +12,7 @@ import enum
 import msgspec
 
 from pydrm.core.commands import Answer
-from pydrm.core.records import Assignment, AuditEntry, Node, Record, Settings
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Settings
 
 __all__ = [
     "Answered",
@@ -21,6 +21,8 @@ __all__ = [
     "Audited",
     "Cause",
     "Change",
+    "CheckpointDropped",
+    "CheckpointSaved",
     "Defined",
     "FloorRaised",
     "Formed",
@@ -49,6 +51,9 @@ class Cause(enum.Enum):
     FORCED = "forced"
     OPENED = "opened"
     REPORTED = "reported"
+    PARKED = "parked"
+    RESUMED = "resumed"
+    GIVEN_UP = "given-up"
 
 
 class Formed(msgspec.Struct, frozen=True, gc=False):
@@ -107,6 +112,15 @@ class AssignmentDropped(msgspec.Struct, frozen=True, gc=False):
     slot: int
 
 
+class CheckpointSaved(msgspec.Struct, frozen=True, gc=False):
+    checkpoint: Checkpoint
+
+
+class CheckpointDropped(msgspec.Struct, frozen=True, gc=False):
+    resource: str
+    slot: int
+
+
 class Audited(msgspec.Struct, frozen=True, gc=False):
     entry: AuditEntry
 
@@ -143,6 +157,8 @@ Change = (
     | Undefined
     | AssignmentChanged
     | AssignmentDropped
+    | CheckpointSaved
+    | CheckpointDropped
     | Audited
     | Answered
     | FloorRaised

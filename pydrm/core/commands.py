@@ -2,7 +2,7 @@
 What can be asked of the cluster, and what it answers.
 
 Commands are imperatives and plain values; the log carries them. A command that comes with a
-`RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire, Place and
+`RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire, Place, EndQuarantine and
 those about voters, protocol and recovery need none, because each names what it saw and is refused when
 that is no longer so.
 
@@ -25,13 +25,16 @@ __all__ = [
     "Command",
     "Done",
     "Drain",
+    "EndQuarantine",
     "EndRecovery",
     "Expire",
     "ForceRelease",
     "Form",
+    "GiveUp",
     "Handle",
     "HandleReport",
     "Join",
+    "PauseResources",
     "Place",
     "RaiseProtocol",
     "Reason",
@@ -44,6 +47,9 @@ __all__ = [
     "Request",
     "RequestId",
     "Resign",
+    "ResumeResources",
+    "Save",
+    "SaveCheckpoints",
 ]
 
 
@@ -122,12 +128,38 @@ class RemoveResources(msgspec.Struct, frozen=True, gc=False):
     ids: tuple[str, ...]
 
 
-class Handle(msgspec.Struct, frozen=True, gc=False):
-    """Names one handle: an assignment and the token it was opened under."""
+class PauseResources(msgspec.Struct, frozen=True, gc=False):
+    """Have nobody hold these until they are resumed."""
+
+    ids: tuple[str, ...]
+    reason: str = ""
+
+
+class ResumeResources(msgspec.Struct, frozen=True, gc=False):
+    """End the pause or the quarantine of these."""
+
+    ids: tuple[str, ...]
+
+
+class EndQuarantine(msgspec.Struct, frozen=True, gc=False):
+    """The time of a quarantine is over; *number* names that quarantine, so that it ends no later one."""
+
+    resource: str
+    number: int
+
+
+class Handle(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """
+    Names one handle: an assignment and the token it was opened under.
+
+    Attributes:
+        checkpoint: Of a Release: the last one that the handler made, if it is not saved yet.
+    """
 
     resource: str
     slot: int
     token: int
+    checkpoint: bytes = b""
 
 
 class Release(msgspec.Struct, frozen=True, gc=False):
@@ -138,12 +170,20 @@ class Release(msgspec.Struct, frozen=True, gc=False):
     handles: tuple[Handle, ...]
 
 
-class HandleReport(msgspec.Struct, frozen=True, gc=False):
+class HandleReport(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """
+    Attributes:
+        next_try_ms: As in `Holder`.
+        proven: It has been open for long enough to forget that it was given up elsewhere.
+    """
+
     resource: str
     slot: int
     token: int
     condition: Condition
     detail: str = ""
+    next_try_ms: int = 0
+    proven: bool = False
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -152,6 +192,41 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     node: str
     incarnation: int
     reports: tuple[HandleReport, ...]
+
+
+class GiveUp(msgspec.Struct, frozen=True, gc=False):
+    """
+    The holder cannot open it, and asks that another node tries; if all have, that it be left alone for a while.
+
+    Attributes:
+        reason: What went wrong last, for people.
+        quarantine_ms: How long to leave it alone, in milliseconds.
+    """
+
+    node: str
+    incarnation: int
+    resource: str
+    slot: int
+    token: int
+    reason: str
+    quarantine_ms: int
+
+
+class Save(msgspec.Struct, frozen=True, gc=False):
+    """One checkpoint; *value* has at most `CHECKPOINT_BYTES_MAX` bytes."""
+
+    resource: str
+    slot: int
+    token: int
+    value: bytes
+
+
+class SaveCheckpoints(msgspec.Struct, frozen=True, gc=False):
+    """How far the node's handlers have got. Those under a token that is over are named in `Done.missing`."""
+
+    node: str
+    incarnation: int
+    saves: tuple[Save, ...]
 
 
 class ForceRelease(msgspec.Struct, frozen=True, gc=False):
@@ -218,6 +293,11 @@ Command = (
     | RemoveVoter
     | RaiseProtocol
     | EndRecovery
+    | SaveCheckpoints
+    | PauseResources
+    | ResumeResources
+    | GiveUp
+    | EndQuarantine
 )
 
 
@@ -267,7 +347,7 @@ class Done(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="done"
     Attributes:
         number: Join: the incarnation. AddVoter, RemoveVoter: the voters' new revision.
         created, updated, unchanged, removed: How many resources.
-        missing: RemoveResources: the ids that were not there.
+        missing: Remove-, Pause-, ResumeResources: the ids that were not there. SaveCheckpoints: those of others.
     """
 
     number: int = 0

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from pydrm.core.changes import Cause
 from pydrm.core.commands import Done, Handle, HandleReport, Place, Refused, Release, Report
-from pydrm.core.decision import Decision, current
+from pydrm.core.decide_checkpoints import save_one
+from pydrm.core.decision import Decision, claim_of, current
 from pydrm.core.draft import Draft
 from pydrm.core.handoff import Event
-from pydrm.core.records import Assignment, Condition, Holder
+from pydrm.core.records import Condition
 from pydrm.core.state import State
 
 __all__ = ["decide_place", "decide_release", "decide_report"]
@@ -34,9 +35,11 @@ def _release_one(draft: Draft, command: Release, handle: Handle) -> None:
     assignment = draft.assignment(key)
     if assignment is None:
         return
-    claim = _claim(assignment, command.node, command.incarnation, handle.token)
+    claim = claim_of(assignment, command.node, command.incarnation, handle.token)
     if claim is None:
         return
+    if handle.checkpoint:
+        save_one(draft, command.node, command.incarnation, key, handle.token, handle.checkpoint)
     if claim is assignment.holder:
         draft.happen(key, Event.RELEASED, Cause.RELEASED)
     elif claim is assignment.target:
@@ -60,10 +63,15 @@ def _report_one(draft: Draft, command: Report, report: HandleReport) -> None:
     assignment = draft.assignment(key)
     if assignment is None:
         return
-    claim = _claim(assignment, command.node, command.incarnation, report.token)
-    if claim is None or (claim.condition, claim.detail) == (report.condition, report.detail):
+    claim = claim_of(assignment, command.node, command.incarnation, report.token)
+    if claim is None:
         return
-    reported = replace(claim, condition=report.condition, detail=report.detail)
+    if report.proven and claim is assignment.holder and assignment.failed:
+        assignment = replace(assignment, failed=())
+        draft.change(assignment, Cause.REPORTED)
+    reported = replace(claim, condition=report.condition, detail=report.detail, next_try_ms=report.next_try_ms)
+    if reported == claim:
+        return
     if claim is assignment.holder:
         draft.change(replace(assignment, holder=reported), Cause.REPORTED)
     elif claim is assignment.target:
@@ -75,10 +83,3 @@ def _report_one(draft: Draft, command: Report, report: HandleReport) -> None:
 def decide_place(state: State, command: Place) -> Decision:
     # The stages that run after every command are all it is for.
     return Decision(Done())
-
-
-def _claim(assignment: Assignment, node: str, incarnation: int, token: int) -> Holder | None:
-    for claim in assignment.claims():
-        if (claim.node, claim.incarnation, claim.token) == (node, incarnation, token):
-            return claim
-    return None

@@ -13,7 +13,7 @@ from pydrm.core.commands import AddResources, Done, ForceRelease, Reason, Remove
 from pydrm.core.decision import Decision, refused
 from pydrm.core.draft import Draft
 from pydrm.core.handoff import Event
-from pydrm.core.records import Assignment, AuditEntry, Definition, Holder, NodeState, Phase, Record
+from pydrm.core.records import Assignment, AuditEntry, Definition, Holder, NodeState, ParkedCause, Phase, Record
 from pydrm.core.resource import WEIGHT_MAX
 from pydrm.core.state import State
 
@@ -51,13 +51,15 @@ def _add_one(state: State, draft: Draft, definition: Definition, if_absent: bool
     if if_absent or record.definition == definition:
         return "unchanged"
     revision = draft.number()
-    draft.define(Record(definition, revision))
+    paused = record.parked is not None and record.parked.cause is ParkedCause.PAUSED
+    draft.define(Record(definition, revision, parked=record.parked if paused else None))
     target = None
     holder = assignment.holder
     if definition.overlap and assignment.phase is Phase.HELD and holder is not None:
         node = state.nodes[holder.node]
         if node.incarnation == holder.incarnation and node.state is NodeState.ALIVE:
             target = Holder(holder.node, holder.incarnation, draft.number(), revision)
+    draft.forget_failures(key, Cause.UPDATED)
     draft.happen(key, Event.UPDATED, Cause.UPDATED, target=target)
     return "updated"
 

@@ -13,6 +13,8 @@ from pydrm.core.changes import (
     AssignmentDropped,
     Cause,
     Change,
+    CheckpointDropped,
+    CheckpointSaved,
     Defined,
     Undefined,
 )
@@ -20,6 +22,7 @@ from pydrm.core.handoff import Event, Given, after
 from pydrm.core.records import (
     Assignment,
     AssignmentKey,
+    Checkpoint,
     Holder,
     Incarnation,
     Phase,
@@ -37,6 +40,7 @@ class Draft:
         self._next_number = state.next_number
         self._assignments: dict[AssignmentKey, Assignment | None] = {}
         self._records: dict[str, Record | None] = {}
+        self._checkpoints: dict[AssignmentKey, Checkpoint | None] = {}
 
     def number(self) -> int:
         """A fresh token, ticket or revision."""
@@ -48,6 +52,9 @@ class Draft:
 
     def record(self, resource: str) -> Record | None:
         return self._records[resource] if resource in self._records else self._state.records.get(resource)
+
+    def checkpoint(self, key: AssignmentKey) -> Checkpoint | None:
+        return self._checkpoints[key] if key in self._checkpoints else self._state.checkpoints.get(key)
 
     def touched(self, key: AssignmentKey) -> bool:
         return key in self._assignments
@@ -71,6 +78,8 @@ class Draft:
             revision=record.revision,
             ticket=self._next_number,
             following=record.following is not None,
+            # What is added again after it was removed begins anew.
+            parked=record.parked is not None and old.phase is not Phase.REMOVING,
             target=target,
         )
         new = after(old, event, given)
@@ -78,6 +87,7 @@ class Draft:
             return False
         if new is None:
             self._assignments[key] = self._records[key[0]] = None
+            self._drop_checkpoint(key)
             self.changes.append(AssignmentDropped(*key))
             self.changes.append(Undefined(key[0]))
             return True
@@ -85,10 +95,26 @@ class Draft:
             self.number()
         if old.phase is Phase.REMOVING and new.phase is Phase.WAITING and record.following is not None:
             self.define(Record(record.following, revision=self.number()))
-        if new.phase is not Phase.WAITING and new.ticket:
+            self._drop_checkpoint(key)
+        if new.phase is not Phase.WAITING and (new.ticket or new.previous):
             new = replace(new, ticket=0, previous="")
         self.change(new, cause)
         return True
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self._checkpoints[checkpoint.key] = checkpoint
+        self.changes.append(CheckpointSaved(checkpoint))
+
+    def _drop_checkpoint(self, key: AssignmentKey) -> None:
+        if self.checkpoint(key) is not None:
+            self._checkpoints[key] = None
+            self.changes.append(CheckpointDropped(*key))
+
+    def forget_failures(self, key: AssignmentKey, cause: Cause) -> None:
+        """Who gave it up may be asked again."""
+        assignment = self.assignment(key)
+        if assignment is not None and assignment.failed:
+            self.change(replace(assignment, failed=()), cause)
 
     def drop_exclusion(self, key: AssignmentKey, token: int, cause: Cause) -> None:
         """A handle that was taken by force is known to be gone."""

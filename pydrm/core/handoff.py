@@ -14,18 +14,23 @@ Each cell is a pure function of the assignment and of what it needs to know besi
 assignment becomes, or None for "gone, and its record with it". `IGNORED` cells are those in which the event
 says nothing new.
 
-    event          HELD         OPENING        RELEASING          REMOVING           WAITING
-    RELEASED       WAITING      HELD by target WAITING or target  gone or target     -
-    TARGET_RELEASED -           HELD           no target          no target          -
-    OPENED         -            RELEASING      -                  -                  -
-    HOLDER_DIES    WAITING      HELD by target WAITING or target  gone or target     -
-    TARGET_DIES    -            HELD           no target          no target          -
-    MOVED          RELEASING*   -              -                  -                  -
-    UPDATED        RELEASING*   RELEASING      -                  - (following)      WAITING
-    REMOVED        REMOVING     REMOVING       REMOVING           - (no following)   gone
-    FORCED         WAITING      HELD by target WAITING or target  gone or target     -
+    event          HELD         OPENING        RELEASING          REMOVING           WAITING    PARKED
+    RELEASED       WAITING      HELD by target WAITING or target  gone or target     -          -
+    TARGET_RELEASED -           HELD           no target          no target          -          -
+    OPENED         -            RELEASING      -                  -                  -          -
+    HOLDER_DIES    WAITING      HELD by target WAITING or target  gone or target     -          -
+    TARGET_DIES    -            HELD           no target          no target          -          -
+    MOVED          RELEASING*   -              -                  -                  -          -
+    UPDATED        RELEASING*   RELEASING      -                  - (following)      WAITING    WAITING
+    REMOVED        REMOVING     REMOVING       REMOVING           - (no following)   gone       gone
+    FORCED         WAITING      HELD by target WAITING or target  gone or target     -          -
+    GIVEN_UP       RELEASING    -              -                  -                  -          -
+    PARKED         RELEASING    RELEASING      -                  -                  PARKED     -
+    RESUMED        -            -              -                  -                  -          WAITING
 
     * OPENING if the definition asks for overlap and there is a node to open it on.
+
+    Where it says WAITING it is PARKED while the record is parked, and a target is then released in its turn.
 
     "Gone" waits for those it was taken from by force: REMOVING, until the last of them has let go; unless the
     removal itself is forced. HELD is released
@@ -55,6 +60,9 @@ class Event(enum.Enum):
     UPDATED = "updated"
     REMOVED = "removed"
     FORCED = "forced"
+    GIVEN_UP = "given-up"
+    PARKED = "parked"
+    RESUMED = "resumed"
 
 
 @attrs.frozen
@@ -66,6 +74,7 @@ class Given:
         weight, revision: Of the resource's definition as it is now.
         ticket: A fresh one, should the assignment have to wait.
         following: Whether a definition waits for a removed resource to be gone.
+        parked: Whether nobody is to hold the resource.
         target: OPENING: who is to open it, under a fresh token; None: nobody, or overlap is not wanted.
     """
 
@@ -73,6 +82,7 @@ class Given:
     revision: int
     ticket: int
     following: bool = False
+    parked: bool = False
     target: Holder | None = None
 
 
@@ -91,12 +101,12 @@ def _ignored(assignment: Assignment, given: Given) -> Assignment:
 def _wait(assignment: Assignment, given: Given) -> Assignment:
     return replace(
         assignment,
-        phase=Phase.WAITING,
+        phase=Phase.PARKED if given.parked else Phase.WAITING,
         weight=given.weight,
         holder=None,
         target=None,
-        ticket=given.ticket,
-        previous=assignment.holder.node if assignment.holder else "",
+        ticket=0 if given.parked else given.ticket,
+        previous=assignment.holder.node if assignment.holder and not given.parked else "",
     )
 
 
@@ -109,6 +119,13 @@ def _start_moving(assignment: Assignment, given: Given) -> Assignment:
 
 def _release(assignment: Assignment, given: Given) -> Assignment:
     return replace(assignment, phase=Phase.RELEASING)
+
+
+def _give_up(assignment: Assignment, given: Given) -> Assignment:
+    assert assignment.holder is not None
+    mine = (assignment.holder.node, assignment.holder.incarnation)
+    others = tuple([incarnation for incarnation in assignment.failed if incarnation != mine])
+    return replace(assignment, phase=Phase.RELEASING, failed=(*others, mine))
 
 
 def _remove(assignment: Assignment, given: Given) -> Assignment:
@@ -126,8 +143,7 @@ def _gone(assignment: Assignment, given: Given) -> Assignment | None:
 def _keep_holder(assignment: Assignment, given: Given) -> Assignment:
     """The target is gone. What the holder has is released too if it is of an old revision (rule 4)."""
     assert assignment.holder is not None
-    phase = Phase.HELD if assignment.holder.revision == given.revision else Phase.RELEASING
-    return replace(assignment, phase=phase, target=None)
+    return replace(assignment, phase=_held_or_releasing(assignment.holder, given), target=None)
 
 
 def _without_target(assignment: Assignment, given: Given) -> Assignment:
@@ -139,8 +155,11 @@ def _next_holder(assignment: Assignment, given: Given) -> Assignment:
     target = assignment.target
     if target is None:
         return _wait(assignment, given)
-    phase = Phase.HELD if target.revision == given.revision else Phase.RELEASING
-    return replace(assignment, phase=phase, holder=target, target=None)
+    return replace(assignment, phase=_held_or_releasing(target, given), holder=target, target=None)
+
+
+def _held_or_releasing(holder: Holder, given: Given) -> Phase:
+    return Phase.HELD if holder.revision == given.revision and not given.parked else Phase.RELEASING
 
 
 def _next_to_remove(assignment: Assignment, given: Given) -> Assignment | None:
@@ -182,6 +201,9 @@ TABLE: dict[tuple[Phase, Event], Cell] = {
     (Phase.HELD, Event.UPDATED): _start_moving,
     (Phase.HELD, Event.REMOVED): _remove,
     (Phase.HELD, Event.FORCED): _forced(_wait),
+    (Phase.HELD, Event.GIVEN_UP): _give_up,
+    (Phase.HELD, Event.PARKED): _release,
+    (Phase.HELD, Event.RESUMED): IGNORED,
     (Phase.OPENING, Event.RELEASED): _next_holder,
     (Phase.OPENING, Event.TARGET_RELEASED): _keep_holder,
     (Phase.OPENING, Event.OPENED): _release,
@@ -191,6 +213,9 @@ TABLE: dict[tuple[Phase, Event], Cell] = {
     (Phase.OPENING, Event.UPDATED): _release,
     (Phase.OPENING, Event.REMOVED): _remove,
     (Phase.OPENING, Event.FORCED): _forced(_next_holder),
+    (Phase.OPENING, Event.GIVEN_UP): IGNORED,
+    (Phase.OPENING, Event.PARKED): _release,
+    (Phase.OPENING, Event.RESUMED): IGNORED,
     (Phase.RELEASING, Event.RELEASED): _next_holder,
     (Phase.RELEASING, Event.TARGET_RELEASED): _without_target,
     (Phase.RELEASING, Event.OPENED): IGNORED,
@@ -200,6 +225,9 @@ TABLE: dict[tuple[Phase, Event], Cell] = {
     (Phase.RELEASING, Event.UPDATED): IGNORED,
     (Phase.RELEASING, Event.REMOVED): _remove,
     (Phase.RELEASING, Event.FORCED): _forced(_next_holder),
+    (Phase.RELEASING, Event.GIVEN_UP): IGNORED,
+    (Phase.RELEASING, Event.PARKED): IGNORED,
+    (Phase.RELEASING, Event.RESUMED): IGNORED,
     (Phase.REMOVING, Event.RELEASED): _next_to_remove,
     (Phase.REMOVING, Event.TARGET_RELEASED): _without_target,
     (Phase.REMOVING, Event.OPENED): IGNORED,
@@ -209,6 +237,9 @@ TABLE: dict[tuple[Phase, Event], Cell] = {
     (Phase.REMOVING, Event.UPDATED): IGNORED,
     (Phase.REMOVING, Event.REMOVED): IGNORED,
     (Phase.REMOVING, Event.FORCED): _forced(_gone_by_force),
+    (Phase.REMOVING, Event.GIVEN_UP): IGNORED,
+    (Phase.REMOVING, Event.PARKED): IGNORED,
+    (Phase.REMOVING, Event.RESUMED): IGNORED,
     (Phase.WAITING, Event.RELEASED): IGNORED,
     (Phase.WAITING, Event.TARGET_RELEASED): IGNORED,
     (Phase.WAITING, Event.OPENED): IGNORED,
@@ -218,4 +249,19 @@ TABLE: dict[tuple[Phase, Event], Cell] = {
     (Phase.WAITING, Event.UPDATED): _update_waiting,
     (Phase.WAITING, Event.REMOVED): _gone,
     (Phase.WAITING, Event.FORCED): IGNORED,
+    (Phase.WAITING, Event.GIVEN_UP): IGNORED,
+    (Phase.WAITING, Event.PARKED): _wait,
+    (Phase.WAITING, Event.RESUMED): IGNORED,
+    (Phase.PARKED, Event.RELEASED): IGNORED,
+    (Phase.PARKED, Event.TARGET_RELEASED): IGNORED,
+    (Phase.PARKED, Event.OPENED): IGNORED,
+    (Phase.PARKED, Event.HOLDER_DIES): IGNORED,
+    (Phase.PARKED, Event.TARGET_DIES): IGNORED,
+    (Phase.PARKED, Event.MOVED): IGNORED,
+    (Phase.PARKED, Event.UPDATED): _wait,
+    (Phase.PARKED, Event.REMOVED): _gone,
+    (Phase.PARKED, Event.FORCED): IGNORED,
+    (Phase.PARKED, Event.GIVEN_UP): IGNORED,
+    (Phase.PARKED, Event.PARKED): IGNORED,
+    (Phase.PARKED, Event.RESUMED): _wait,
 }

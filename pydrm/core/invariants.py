@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from pydrm.core.index import Index
 from pydrm.core.picture import Section, digests
 from pydrm.core.placement import unfinished
-from pydrm.core.records import NodeState, Phase
+from pydrm.core.records import NodeState, ParkedCause, Phase
 from pydrm.core.state import State
 from pydrm.core.table import MODULUS, Digestible, fingerprint
 
 __all__ = ["check", "verify"]
 
-_HAS_HOLDER = {Phase.WAITING: False, Phase.HELD: True, Phase.OPENING: True, Phase.RELEASING: True, Phase.REMOVING: True}
+_HAS_HOLDER = {phase: phase not in (Phase.WAITING, Phase.PARKED) for phase in Phase}
 
 
 def check(state: State) -> list[str]:
@@ -44,6 +44,7 @@ def verify(state: State) -> list[str]:
         *_tokens_are_unique_and_past(state),
         *_index_follows_from_assignments(state),
         *_digests_follow_from_records(state),
+        *_quarantines_follow_from_records(state),
     ]
 
 
@@ -67,7 +68,7 @@ def _each_assignment(state: State) -> Iterator[str]:
             yield f"{key} is {assignment.phase.value} with holder {assignment.holder}"
         if (assignment.ticket > 0) != (assignment.phase is Phase.WAITING):
             yield f"{key} is {assignment.phase.value} with ticket {assignment.ticket}"
-        if assignment.target is not None and assignment.phase in (Phase.WAITING, Phase.HELD):
+        if assignment.target is not None and assignment.phase in (Phase.WAITING, Phase.HELD, Phase.PARKED):
             yield f"{key} is {assignment.phase.value} with a target"
         if assignment.phase is Phase.OPENING and assignment.target is None:
             yield f"{key} is opening nowhere"
@@ -79,6 +80,10 @@ def _assignments_fit_records(state: State) -> Iterator[str]:
         if assignment is None:
             yield f"{name} is defined and has no assignment"
             continue
+        if (assignment.phase is Phase.PARKED) != (record.parked is not None and assignment.holder is None):
+            yield f"{name} is {assignment.phase.value}, and parked: {record.parked}"
+        if record.parked is not None and assignment.phase in (Phase.HELD, Phase.OPENING):
+            yield f"{name} is {assignment.phase.value} although it is parked"
         if record.following is not None and assignment.phase is not Phase.REMOVING:
             yield f"{name} has a following definition and is {assignment.phase.value}"
         if assignment.phase is Phase.HELD and assignment.holder and assignment.holder.revision != record.revision:
@@ -86,6 +91,9 @@ def _assignments_fit_records(state: State) -> Iterator[str]:
     for name, slot in state.assignments:
         if name not in state.records:
             yield f"{(name, slot)} is assigned and not defined"
+    for name, slot in state.checkpoints:
+        if name not in state.records:
+            yield f"{(name, slot)} has a checkpoint and is not defined"
 
 
 def _tokens_are_unique_and_past(state: State) -> Iterator[str]:
@@ -131,6 +139,7 @@ def _digests_follow_from_records(state: State) -> Iterator[str]:
         Section.NODES: state.nodes.values(),
         Section.RECORDS: state.records.values(),
         Section.ASSIGNMENTS: state.assignments.values(),
+        Section.CHECKPOINTS: state.checkpoints.values(),
         Section.FLOORS: state.sessions.floors(),
         Section.ANSWERS: state.sessions.answers(),
         Section.AUDIT: state.audit.values(),
@@ -139,6 +148,16 @@ def _digests_follow_from_records(state: State) -> Iterator[str]:
     for section, records in sections.items():
         if kept[section] != sum(map(fingerprint, records)) % MODULUS:
             yield f"the digest of {section.value} does not follow from its records"
+
+
+def _quarantines_follow_from_records(state: State) -> Iterator[str]:
+    there = {
+        name: record.parked.number
+        for name, record in state.records.items()
+        if record.parked is not None and record.parked.cause is ParkedCause.QUARANTINED
+    }
+    if state.quarantined != there:
+        yield f"the quarantines noted are {_short(state.quarantined)}, should be {_short(there)}"
 
 
 def _sessions_belong_to_the_living(state: State) -> Iterator[str]:
@@ -150,7 +169,10 @@ def _sessions_belong_to_the_living(state: State) -> Iterator[str]:
 def _load_is_even(state: State) -> Iterator[str]:
     """One unit apart at the most, once nothing is under way and all weights are 1."""
     alive = [name for name, node in state.nodes.items() if node.state is NodeState.ALIVE]
-    quiet = all(a.phase is Phase.HELD and not a.excluded and a.weight == 1 for a in state.assignments.values())
+    quiet = all(
+        a.phase in (Phase.HELD, Phase.PARKED) and not a.excluded and not a.failed and a.weight == 1
+        for a in state.assignments.values()
+    )
     recovers = state.settings is not None and state.settings.recovering
     if not alive or not quiet or recovers or unfinished(state):
         return

@@ -27,11 +27,14 @@ from pydrm.core.commands import (
     Answer,
     Command,
     Drain,
+    EndQuarantine,
     EndRecovery,
     Expire,
     ForceRelease,
     Form,
+    GiveUp,
     Join,
+    PauseResources,
     Place,
     RaiseProtocol,
     Reason,
@@ -44,7 +47,10 @@ from pydrm.core.commands import (
     Request,
     RequestId,
     Resign,
+    ResumeResources,
+    SaveCheckpoints,
 )
+from pydrm.core.decide_checkpoints import decide_save
 from pydrm.core.decide_handles import decide_place, decide_release, decide_report
 from pydrm.core.decide_nodes import (
     decide_drain,
@@ -53,6 +59,7 @@ from pydrm.core.decide_nodes import (
     decide_renew,
     decide_resign,
 )
+from pydrm.core.decide_parking import decide_end_quarantine, decide_give_up, decide_pause, decide_resume
 from pydrm.core.decide_resources import decide_add, decide_force, decide_remove
 from pydrm.core.decide_settings import (
     decide_add_voter,
@@ -146,7 +153,7 @@ def _remember(state: State, request: RequestId | None, answer: Answer) -> list[C
     return changes
 
 
-_MOVES_NOBODY = (Renew, Report, Form, AddVoter, RemoveVoter, RaiseProtocol)
+_MOVES_NOBODY = (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol)
 
 _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     Form: decide_form,
@@ -165,4 +172,9 @@ _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     RemoveVoter: decide_remove_voter,
     RaiseProtocol: decide_raise_protocol,
     EndRecovery: decide_end_recovery,
+    SaveCheckpoints: decide_save,
+    PauseResources: decide_pause,
+    ResumeResources: decide_resume,
+    GiveUp: decide_give_up,
+    EndQuarantine: decide_end_quarantine,
 }

@@ -15,7 +15,7 @@ from itertools import chain, islice
 import msgspec
 from msgspec import Struct
 
-from pydrm.core.records import Assignment, AuditEntry, Node, Record, Settings
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Settings
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 
@@ -30,6 +30,7 @@ class Section(enum.Enum):
     NODES = "nodes"
     RECORDS = "records"
     ASSIGNMENTS = "assignments"
+    CHECKPOINTS = "checkpoints"
     FLOORS = "floors"
     ANSWERS = "answers"
     AUDIT = "audit"
@@ -39,6 +40,7 @@ SECTION_TYPES: dict[Section, type[Struct]] = {
     Section.NODES: Node,
     Section.RECORDS: Record,
     Section.ASSIGNMENTS: Assignment,
+    Section.CHECKPOINTS: Checkpoint,
     Section.FLOORS: Floor,
     Section.ANSWERS: Remembered,
     Section.AUDIT: AuditEntry,
@@ -93,6 +95,7 @@ def take(state: State) -> Picture:
             Section.NODES: len(state.nodes),
             Section.RECORDS: len(state.records),
             Section.ASSIGNMENTS: len(state.assignments),
+            Section.CHECKPOINTS: len(state.checkpoints),
             Section.FLOORS: len(state.sessions.floors()),
             Section.ANSWERS: len(state.sessions),
             Section.AUDIT: len(state.audit),
@@ -103,6 +106,7 @@ def take(state: State) -> Picture:
         Section.NODES: [list(state.nodes.values())],
         Section.RECORDS: [shard.values() for shard in state.records.share()],
         Section.ASSIGNMENTS: [shard.values() for shard in state.assignments.share()],
+        Section.CHECKPOINTS: [shard.values() for shard in state.checkpoints.share()],
         Section.FLOORS: [state.sessions.floors()],
         Section.ANSWERS: [state.sessions.answers()],
         Section.AUDIT: [list(state.audit.values())],
@@ -117,6 +121,7 @@ def digests(state: State) -> dict[Section, int]:
         Section.NODES: state.nodes.digest,
         Section.RECORDS: state.records.digest,
         Section.ASSIGNMENTS: state.assignments.digest,
+        Section.CHECKPOINTS: state.checkpoints.digest,
         Section.FLOORS: floors,
         Section.ANSWERS: answers,
         Section.AUDIT: state.audit.digest,

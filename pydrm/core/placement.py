@@ -27,7 +27,17 @@ from pydrm.core.handoff import Event
 from pydrm.core.records import Assignment, Holder, Node, NodeState, Phase
 from pydrm.core.state import State
 
-__all__ = ["STAGES", "STEP_ASSIGNMENTS_MAX", "Stage", "balance", "bury", "place", "unfinished"]
+__all__ = [
+    "STAGES",
+    "STEP_ASSIGNMENTS_MAX",
+    "Stage",
+    "balance",
+    "bury",
+    "excluded_from",
+    "place",
+    "placeable",
+    "unfinished",
+]
 
 STEP_ASSIGNMENTS_MAX = 500
 
@@ -54,7 +64,7 @@ def place(state: State, limit: int) -> list[Change]:
     """Give holders to what waits, in the order in which it became so."""
     if not state.index.waiting or _recovers(state):
         return []
-    nodes = _placeable(state)
+    nodes = placeable(state)
     if not nodes:
         return []
     draft = Draft(state)
@@ -63,7 +73,11 @@ def place(state: State, limit: int) -> list[Change]:
         # What fits nowhere is passed over, and does not count: those behind it are not to wait with it.
         if len(draft.changes) >= limit:
             break
-        name = loads.least(assignment.previous, _excluded(assignment, nodes))
+        excluded = excluded_from(assignment, nodes)
+        name = loads.least(assignment.previous, excluded)
+        if assignment.failed:
+            # One that gave it up is better than nobody, and tries it once.
+            name = loads.least(assignment.previous, (*excluded, *_gave_up(assignment, nodes))) or name
         if name is None:
             continue
         loads.add(name, assignment.weight)
@@ -78,7 +92,7 @@ def balance(state: State, limit: int) -> list[Change]:
     """Begin to move what is on draining nodes, and what makes the load more even."""
     if _recovers(state):
         return []
-    nodes = _placeable(state)
+    nodes = placeable(state)
     draft = Draft(state)
     _drain(state, draft, nodes, limit)
     unplaced = state.index.dead or place(state, 1)
@@ -111,7 +125,7 @@ def _drain(state: State, draft: Draft, nodes: dict[str, Node], limit: int) -> No
             for assignment in _held_newest_first(state, draft, name, weight):
                 if len(draft.changes) >= limit:
                     return
-                receiver = loads.least("", _excluded(assignment, nodes)) if nodes else None
+                receiver = loads.least("", excluded_from(assignment, nodes)) if nodes else None
                 _begin_move(state, draft, assignment, nodes, receiver, Cause.DRAINED)
                 if receiver is not None:
                     loads.add(receiver, weight)
@@ -160,22 +174,27 @@ def _begin_move(
 ) -> None:
     target = None
     record = state.records[assignment.resource]
-    if record.definition.overlap and receiver is not None and receiver not in _excluded(assignment, nodes):
+    if record.definition.overlap and receiver is not None and receiver not in excluded_from(assignment, nodes):
         target = Holder(receiver, nodes[receiver].incarnation, draft.number(), record.revision)
     draft.happen(assignment.key, Event.MOVED, cause, target=target)
 
 
-def _placeable(state: State) -> dict[str, Node]:
+def placeable(state: State) -> dict[str, Node]:
+    """The nodes that may be given something, by name, in order."""
     return {name: node for name, node in sorted(state.nodes.items()) if node.state is NodeState.ALIVE}
 
 
-def _excluded(assignment: Assignment, nodes: dict[str, Node]) -> tuple[str, ...]:
+def excluded_from(assignment: Assignment, nodes: dict[str, Node]) -> tuple[str, ...]:
     """Nodes that lost it by force and may still have a handle for it."""
     return tuple(
         claim.node
         for claim in assignment.excluded
         if claim.node in nodes and nodes[claim.node].incarnation == claim.incarnation
     )
+
+
+def _gave_up(assignment: Assignment, nodes: dict[str, Node]) -> list[str]:
+    return [name for name, incarnation in assignment.failed if name in nodes and nodes[name].incarnation == incarnation]
 
 
 def _held_newest_first(state: State, draft: Draft, node: str, weight: int) -> Iterator[Assignment]:
@@ -189,9 +208,9 @@ class _Movable:
 
     def __init__(self, state: State, draft: Draft, node: str) -> None:
         # What was taken by force from some node stays out of this until that node has let go: moved for the sake of
-        # the load, it could only come back.
+        # the load, it could only come back. So could what some node has given up.
         self._queues = {
-            weight: (a for a in _held_newest_first(state, draft, node, weight) if not a.excluded)
+            weight: (a for a in _held_newest_first(state, draft, node, weight) if not a.excluded and not a.failed)
             for weight in state.index.settled.get(node, ())
         }
 

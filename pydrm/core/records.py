@@ -20,21 +20,27 @@ import msgspec
 from msgspec.structs import force_setattr
 
 __all__ = [
+    "CHECKPOINT_BYTES_MAX",
     "Assignment",
     "AssignmentKey",
     "AuditEntry",
+    "Checkpoint",
     "Condition",
     "Definition",
     "Holder",
     "Incarnation",
     "Node",
     "NodeState",
+    "Parked",
+    "ParkedCause",
     "Phase",
     "Record",
     "Role",
     "Settings",
     "Voter",
 ]
+
+CHECKPOINT_BYTES_MAX = 4096
 
 AssignmentKey = tuple[str, int]  # (resource id, slot)
 Incarnation = tuple[str, int]  # (node name, incarnation number)
@@ -61,6 +67,32 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return (self.id, self.kind, self.fields, self.weight, self.overlap)
 
 
+class ParkedCause(enum.Enum):
+    """Why nobody is to hold a resource."""
+
+    PAUSED = "paused"  # somebody asked for it; ends when somebody asks for that
+    QUARANTINED = "quarantined"  # every node gave it up; ends by itself, too
+
+
+class Parked(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """
+    That nobody is to hold a resource for now.
+
+    Attributes:
+        reason: In words, for people.
+        number: Names this one, for compare and set; from the same counter as the tokens.
+        duration_ms: QUARANTINED: how long, in milliseconds, counted from when it was applied.
+    """
+
+    cause: ParkedCause
+    reason: str
+    number: int
+    duration_ms: int = 0
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.cause.value, self.reason, self.number, self.duration_ms)
+
+
 class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """
     A resource under management.
@@ -68,15 +100,18 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     Attributes:
         revision: Grows with each change of the definition; a handle is opened for one revision.
         following: The definition that was added while the old one was still being removed.
+        parked: Set while nobody is to hold it.
     """
 
     definition: Definition
     revision: int
     following: Definition | None = None
+    parked: Parked | None = None
 
     def parts(self) -> tuple[object, ...]:
         following = self.following.parts() if self.following else None
-        return (*self.definition.parts(), self.revision, following)
+        parts = (*self.definition.parts(), self.revision, following)
+        return (*parts, self.parked.parts()) if self.parked else parts
 
 
 class Phase(enum.Enum):
@@ -87,6 +122,7 @@ class Phase(enum.Enum):
     OPENING = "opening"  # overlap: the holder keeps it until the target has opened it too
     RELEASING = "releasing"  # the holder must close it; never cancelled
     REMOVING = "removing"  # the same, and then the record goes
+    PARKED = "parked"  # no holder, and none wanted
 
 
 class Condition(enum.Enum):
@@ -100,7 +136,13 @@ class Condition(enum.Enum):
 
 
 class Holder(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One node's claim on an assignment, under one fencing token."""
+    """
+    One node's claim on an assignment, under one fencing token.
+
+    Attributes:
+        condition, detail: What it last reported; the detail is for people.
+        next_try_ms: When it tries again, in milliseconds since the epoch by its own clock; for people. 0: soon.
+    """
 
     node: str
     incarnation: int
@@ -108,9 +150,11 @@ class Holder(msgspec.Struct, frozen=True, gc=False, array_like=True):
     revision: int
     condition: Condition = Condition.OPENING
     detail: str = ""
+    next_try_ms: int = 0
 
     def parts(self) -> tuple[object, ...]:
-        return (self.node, self.incarnation, self.token, self.revision, self.condition.value, self.detail)
+        parts = (self.node, self.incarnation, self.token, self.revision, self.condition.value, self.detail)
+        return (*parts, self.next_try_ms) if self.next_try_ms else parts
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -123,6 +167,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
         excluded: Holders it was taken from by force, until their handle is known to be gone.
         ticket: WAITING only: its place in the queue, from the same counter as the tokens.
         previous: WAITING only: the node that held it last; wins a tie in placement.
+        failed: Incarnations that gave it up since it was last open for good; the last of them is the newest.
     """
 
     resource: str
@@ -134,6 +179,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
     excluded: tuple[Holder, ...] = ()
     ticket: int = 0
     previous: str = ""
+    failed: tuple[Incarnation, ...] = ()
 
     @property
     def key(self) -> AssignmentKey:
@@ -149,7 +195,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return claims
 
     def parts(self) -> tuple[object, ...]:
-        return (
+        parts = (
             self.resource,
             self.slot,
             self.phase.value,
@@ -160,6 +206,29 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
             self.ticket,
             self.previous,
         )
+        return (*parts, self.failed) if self.failed else parts
+
+
+class Checkpoint(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """
+    How far a holder had got.
+
+    Attributes:
+        token: The one that it was saved under.
+        value: Opaque here; at most `CHECKPOINT_BYTES_MAX`.
+    """
+
+    resource: str
+    slot: int
+    token: int
+    value: bytes
+
+    @property
+    def key(self) -> AssignmentKey:
+        return (self.resource, self.slot)
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.resource, self.slot, self.token, self.value)
 
 
 class NodeState(enum.Enum):

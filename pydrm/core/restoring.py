@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from pydrm.core.picture import Head, Section, digests
-from pydrm.core.records import Assignment, AuditEntry, Holder, Node, Record
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Holder, Node, Record
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 
@@ -46,6 +46,7 @@ class Restoring:
             Section.NODES: self._add_nodes,
             Section.RECORDS: self._add_records,
             Section.ASSIGNMENTS: self._add_assignments,
+            Section.CHECKPOINTS: self._add_checkpoints,
             Section.FLOORS: self._add_floors,
             Section.ANSWERS: self._add_answers,
             Section.AUDIT: self._add_audit,
@@ -79,6 +80,7 @@ class Restoring:
                 index.ended(incarnation)
         self._state.records.digest = self._digest(Section.RECORDS)
         self._state.assignments.digest = self._digest(Section.ASSIGNMENTS)
+        self._state.checkpoints.digest = self._digest(Section.CHECKPOINTS)
         for section, digest in digests(self._state).items():
             if digest != self._digest(section):
                 raise ValueError(f"the {section.value} are not those that were written")
@@ -100,6 +102,8 @@ class Restoring:
         for record in records:
             if not table.load(record.definition.id, record):
                 raise ValueError(f"resource {record.definition.id} is there twice")
+            if record.parked is not None:
+                self._state.note_parked(record)
 
     def _add_assignments(self, assignments: Sequence[Assignment]) -> None:
         state = self._state
@@ -115,6 +119,15 @@ class Restoring:
             if not state.assignments.load(assignment.key, assignment):
                 raise ValueError(f"the assignment {assignment.key} is there twice")
             state.index.update(None, assignment)
+
+    def _add_checkpoints(self, checkpoints: Sequence[Checkpoint]) -> None:
+        for checkpoint in checkpoints:
+            record = self._state.records.get(checkpoint.resource)
+            if record is None:
+                raise ValueError(f"{checkpoint.resource} has a checkpoint and is not defined")
+            force_setattr(checkpoint, "resource", record.definition.id)
+            if not self._state.checkpoints.load(checkpoint.key, checkpoint):
+                raise ValueError(f"the checkpoint of {checkpoint.key} is there twice")
 
     def _share(self, claim: Holder, record: Record) -> None:
         node = self._state.nodes.get(claim.node)

@@ -1,5 +1,5 @@
 """
-`RecordTable` and `AssignmentTable`: a `Table` each, for what there may be a million of.
+`RecordTable`, `AssignmentTable` and `CheckpointTable`: a `Table` each, for what there may be a million of.
 
 They are to be read and written like a `Table`, and differ from it for the sake of pauses:
 
@@ -21,10 +21,10 @@ from functools import reduce
 from operator import iadd
 from typing import Generic, TypeVar
 
-from pydrm.core.records import Assignment, AssignmentKey, Record
+from pydrm.core.records import Assignment, AssignmentKey, Checkpoint, Record
 from pydrm.core.table import MODULUS, Digestible, fingerprint
 
-__all__ = ["AssignmentTable", "RecordTable", "ShardedTable"]
+__all__ = ["AssignmentTable", "CheckpointTable", "RecordTable", "ShardedTable"]
 
 _SHARDS = 2048
 
@@ -155,7 +155,10 @@ class RecordTable(ShardedTable[str, Record]):
         return name
 
 
-class AssignmentTable(ShardedTable[AssignmentKey, Assignment]):
+S = TypeVar("S", Assignment, Checkpoint)
+
+
+class _SlotTable(ShardedTable[AssignmentKey, S]):
     """By (resource id, slot)."""
 
     __slots__ = ()
@@ -164,5 +167,13 @@ class AssignmentTable(ShardedTable[AssignmentKey, Assignment]):
         name, slot = key
         return slot * _SHARDS + crc32(name.encode(errors="replace")) % _SHARDS, name
 
-    def _key(self, name: str, record: Assignment) -> AssignmentKey:
+    def _key(self, name: str, record: S) -> AssignmentKey:
         return (name, record.slot)
+
+
+class AssignmentTable(_SlotTable[Assignment]):
+    __slots__ = ()
+
+
+class CheckpointTable(_SlotTable[Checkpoint]):
+    __slots__ = ()

@@ -17,6 +17,8 @@ from pydrm.core.changes import (
     AssignmentDropped,
     Audited,
     Change,
+    CheckpointDropped,
+    CheckpointSaved,
     Defined,
     FloorRaised,
     Formed,
@@ -30,9 +32,9 @@ from pydrm.core.changes import (
     VotersChanged,
 )
 from pydrm.core.index import Index
-from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, Settings
+from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, ParkedCause, Record, Settings
 from pydrm.core.sessions import Sessions
-from pydrm.core.sharded_table import AssignmentTable, RecordTable
+from pydrm.core.sharded_table import AssignmentTable, CheckpointTable, RecordTable
 from pydrm.core.table import Table
 
 __all__ = ["AUDIT_ENTRIES_MAX", "State", "evolve"]
@@ -47,6 +49,8 @@ class State:
         nodes: Each node's newest incarnation, by name; kept after it left.
         records: Resources under management, by id.
         assignments: Who holds what, by (resource id, slot).
+        checkpoints: How far holders have got, by (resource id, slot).
+        quarantined: Derived from the records: the number of each quarantine, by resource.
         sessions: Answers that clients may still ask for again.
         audit: Releases by force, the newest `AUDIT_ENTRIES_MAX`.
         next_number: The next token or ticket; one counter for both, and it never goes back.
@@ -59,6 +63,8 @@ class State:
         self.nodes: Table[str, Node] = Table()
         self.records = RecordTable()
         self.assignments = AssignmentTable()
+        self.checkpoints = CheckpointTable()
+        self.quarantined: dict[str, int] = {}
         self.sessions = Sessions()
         self.audit: Table[int, AuditEntry] = Table()
         self.next_number = 1
@@ -73,6 +79,7 @@ class State:
             self.nodes.digest,
             self.records.digest,
             self.assignments.digest,
+            self.checkpoints.digest,
             self.sessions.digest,
             self.audit.digest,
             self.next_number,
@@ -95,6 +102,14 @@ class State:
         node = self.nodes.get(incarnation[0])
         return node is not None and node.incarnation == incarnation[1] and node.lives
 
+    def note_parked(self, record: Record) -> None:
+        """Follow whether a record is in quarantine. For `evolve` and `restoring`."""
+        parked = record.parked
+        if parked is not None and parked.cause is ParkedCause.QUARANTINED:
+            self.quarantined[record.definition.id] = parked.number
+        else:
+            self.quarantined.pop(record.definition.id, None)
+
     def become(self, other: State) -> None:
         """
         Exchange everything with *other*, each attribute by one assignment.
@@ -110,6 +125,7 @@ class State:
         """Give up what there may be a million of, in steps of milliseconds. It is good for nothing afterwards."""
         yield from self.records.empty()
         yield from self.assignments.empty()
+        yield from self.checkpoints.empty()
         for queue in self.index.queues():
             yield from queue.empty()
 
@@ -125,9 +141,16 @@ def evolve(state: State, change: Change) -> None:
             state.index.update(state.assignments.drop((resource, slot)), None)
         case Defined(record=record):
             state.records.put(record.definition.id, record)
-            state.next_number = max(state.next_number, record.revision + 1)
+            state.note_parked(record)
+            parked = record.parked.number if record.parked is not None else 0
+            state.next_number = max(state.next_number, record.revision + 1, parked + 1)
         case Undefined(resource=resource):
             state.records.drop(resource)
+            state.quarantined.pop(resource, None)
+        case CheckpointSaved(checkpoint=checkpoint):
+            state.checkpoints.put(checkpoint.key, checkpoint)
+        case CheckpointDropped(resource=resource, slot=slot):
+            state.checkpoints.drop((resource, slot))
         case NodeChanged(node=node):
             state.nodes.put(node.name, node)
             state.next_incarnation = max(state.next_incarnation, node.incarnation + 1)

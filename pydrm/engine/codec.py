@@ -17,11 +17,14 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndQuarantine,
     EndRecovery,
     Expire,
     ForceRelease,
     Form,
+    GiveUp,
     Join,
+    PauseResources,
     Place,
     RaiseProtocol,
     Release,
@@ -32,6 +35,8 @@ from pydrm.core.commands import (
     Request,
     RequestId,
     Resign,
+    ResumeResources,
+    SaveCheckpoints,
 )
 from pydrm.core.records import Definition
 from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
@@ -93,6 +98,11 @@ _NUMBERS: dict[type, int] = {
     RemoveVoter: 14,
     RaiseProtocol: 15,
     EndRecovery: 16,
+    SaveCheckpoints: 17,
+    PauseResources: 18,
+    ResumeResources: 19,
+    GiveUp: 20,
+    EndQuarantine: 21,
 }
 
 _RENEWAL = bytes((0x93, _NUMBERS[Renew]))

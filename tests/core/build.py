@@ -22,6 +22,7 @@ from pydrm.core.commands import (
     Expire,
     ForceRelease,
     Form,
+    GiveUp,
     Handle,
     HandleReport,
     Join,
@@ -35,6 +36,8 @@ from pydrm.core.commands import (
     Request,
     RequestId,
     Resign,
+    Save,
+    SaveCheckpoints,
 )
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
@@ -115,6 +118,23 @@ class Cluster:
 
     def force(self, resource: str, reason: str = "it is stuck") -> Outcome:
         return self.apply(ForceRelease(resource, 0, self.claim(resource).token, reason))
+
+    def give_up(self, resource: str, reason: str = "refused", quarantine_ms: int = 60_000) -> Outcome:
+        """The holder says that it cannot open it."""
+        claim = self.claim(resource)
+        return self.apply(
+            GiveUp(claim.node, claim.incarnation, resource, 0, claim.token, reason, quarantine_ms=quarantine_ms)
+        )
+
+    def save(self, resource: str, value: bytes, claim: Holder | None = None) -> Answer:
+        """The holder, or who has *claim*, saves a checkpoint."""
+        claim = claim or self.claim(resource)
+        return self.do(SaveCheckpoints(claim.node, claim.incarnation, (Save(resource, 0, claim.token, value),)))
+
+    def saved(self, resource: str) -> bytes | None:
+        """The checkpoint that the next holder would be given."""
+        checkpoint = self.state.checkpoints.get((resource, 0))
+        return checkpoint.value if checkpoint is not None else None
 
     def settle(self) -> list[str]:
         """Let nodes open and close and placement go on until nothing is under way; which resources changed hands."""

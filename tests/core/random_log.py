@@ -19,12 +19,15 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndQuarantine,
     Expire,
     ForceRelease,
     Form,
+    GiveUp,
     Handle,
     HandleReport,
     Join,
+    PauseResources,
     Place,
     RaiseProtocol,
     Release,
@@ -35,6 +38,9 @@ from pydrm.core.commands import (
     Request,
     RequestId,
     Resign,
+    ResumeResources,
+    Save,
+    SaveCheckpoints,
 )
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.records import Condition, Definition, Node, Role, Settings
@@ -80,6 +86,11 @@ class RandomLog:
             (1, self._add_voter),
             (1, self._remove_voter),
             (1, self._raise_protocol),
+            (1, self._pause),
+            (2, self._resume),
+            (3, self._give_up),
+            (2, self._end_quarantine),
+            (6, self._save),
         ]
         make = self.random.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0]
         request = Request(make(), self._request_id() if self.random.random() < 0.5 else None)
@@ -164,7 +175,8 @@ class RandomLog:
 
     def _claims(self, node: Node) -> list[Handle]:
         assignments = [self.state.assignments[key] for key in self.state.held_by(node.name, node.incarnation)]
-        return [Handle(a.resource, a.slot, claim.token) for a in assignments for claim in a.claims()]
+        last = self.random.choice([b"", b"", b"last"])
+        return [Handle(a.resource, a.slot, claim.token, last) for a in assignments for claim in a.claims()]
 
     def _release(self) -> Command:
         node = self._node()
@@ -181,8 +193,42 @@ class RandomLog:
         claims = self._claims(node)
         some = self.random.sample(claims, self.random.randint(0, len(claims)))
         condition = self.random.choice([Condition.OPEN, Condition.OPEN, Condition.RETRYING, Condition.STUCK])
-        reports = (HandleReport(claim.resource, claim.slot, claim.token, condition) for claim in some)
+        next_try_ms = self.random.choice([0, 0, 1_000])
+        proven = self.random.random() < 0.2
+        reports = (
+            HandleReport(claim.resource, claim.slot, claim.token, condition, "", next_try_ms, proven) for claim in some
+        )
         return Report(node.name, node.incarnation, tuple(reports))
+
+    def _save(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Place()
+        claims = self._claims(node)
+        some = self.random.sample(claims, self.random.randint(0, min(len(claims), 5)))
+        value = self.random.choice([b"", b"one", b"two"])
+        saves = tuple(Save(claim.resource, claim.slot, claim.token, value) for claim in some)
+        return SaveCheckpoints(node.name, node.incarnation, saves)
+
+    def _pause(self) -> Command:
+        return PauseResources(tuple(self.random.choices(IDS, k=self.random.choice([1, 1, 3]))), "why")
+
+    def _resume(self) -> Command:
+        return ResumeResources(tuple(self.random.choices(IDS, k=self.random.choice([1, 3, 9]))))
+
+    def _give_up(self) -> Command:
+        node = self._node()
+        claims = self._claims(node) if node is not None else []
+        if node is None or not claims:
+            return Place()
+        claim = self.random.choice(claims)
+        return GiveUp(node.name, node.incarnation, claim.resource, claim.slot, claim.token, "refused", 60_000)
+
+    def _end_quarantine(self) -> Command:
+        if not self.state.quarantined:
+            return Place()
+        resource, number = self.random.choice(sorted(self.state.quarantined.items()))
+        return EndQuarantine(resource, number - (self.random.random() < 0.1))
 
     def _force(self) -> Command:
         held = sorted((key, a.holder.token) for key, a in self.state.assignments.items() if a.holder is not None)

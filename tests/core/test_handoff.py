@@ -34,11 +34,14 @@ OUTDATED_RELEASING = Assignment("r", 0, Phase.RELEASING, holder=B_OUTDATED)
 REMOVING = Assignment("r", 0, Phase.REMOVING, holder=A)
 REMOVING_BOTH = Assignment("r", 0, Phase.REMOVING, holder=A, target=B)
 REMOVING_AT_B = Assignment("r", 0, Phase.REMOVING, holder=B)
+PARKED = Assignment("r", 0, Phase.PARKED)
+GIVEN_UP = replace(RELEASING, failed=(("a", 1),))
 GONE = None
 
 GIVEN = Given(weight=1, revision=5, ticket=20)
 TO_B = attrs.evolve(GIVEN, target=B)
 FOLLOWED = attrs.evolve(GIVEN, following=True)
+NOBODY = attrs.evolve(GIVEN, parked=True)
 HEAVIER = attrs.evolve(GIVEN, weight=3)
 
 
@@ -117,6 +120,39 @@ CELLS = [
     (WAITING_FIRST, Event.UPDATED, HEAVIER, replace(WAITING_FIRST, weight=3)),
     (WAITING_FIRST, Event.REMOVED, GIVEN, GONE),
     (WAITING_FIRST, Event.FORCED, GIVEN, WAITING_FIRST),
+    (HELD, Event.GIVEN_UP, GIVEN, GIVEN_UP),
+    (replace(HELD, failed=(("a", 1), ("b", 2))), Event.GIVEN_UP, GIVEN, replace(GIVEN_UP, failed=(("b", 2), ("a", 1)))),
+    (OPENING, Event.GIVEN_UP, GIVEN, OPENING),
+    (RELEASING, Event.GIVEN_UP, GIVEN, RELEASING),
+    (REMOVING, Event.GIVEN_UP, GIVEN, REMOVING),
+    (WAITING_FIRST, Event.GIVEN_UP, GIVEN, WAITING_FIRST),
+    (PARKED, Event.GIVEN_UP, GIVEN, PARKED),
+    (HELD, Event.PARKED, NOBODY, RELEASING),
+    (OPENING, Event.PARKED, NOBODY, RELEASING_TO_B),
+    (RELEASING, Event.PARKED, NOBODY, RELEASING),
+    (REMOVING, Event.PARKED, NOBODY, REMOVING),
+    (WAITING_FIRST, Event.PARKED, NOBODY, PARKED),
+    (PARKED, Event.PARKED, NOBODY, PARKED),
+    (RELEASING, Event.RELEASED, NOBODY, PARKED),
+    (RELEASING, Event.HOLDER_DIES, NOBODY, PARKED),
+    (RELEASING_TO_B, Event.RELEASED, NOBODY, replace(HELD_BY_B, phase=Phase.RELEASING)),
+    (RELEASING, Event.FORCED, NOBODY, without_a(PARKED)),
+    (HELD, Event.RESUMED, GIVEN, HELD),
+    (OPENING, Event.RESUMED, GIVEN, OPENING),
+    (RELEASING, Event.RESUMED, GIVEN, RELEASING),
+    (REMOVING, Event.RESUMED, GIVEN, REMOVING),
+    (WAITING_FIRST, Event.RESUMED, GIVEN, WAITING_FIRST),
+    (PARKED, Event.RESUMED, GIVEN, replace(WAITING, previous="")),
+    (PARKED, Event.RELEASED, GIVEN, PARKED),
+    (PARKED, Event.TARGET_RELEASED, GIVEN, PARKED),
+    (PARKED, Event.OPENED, GIVEN, PARKED),
+    (PARKED, Event.HOLDER_DIES, GIVEN, PARKED),
+    (PARKED, Event.TARGET_DIES, GIVEN, PARKED),
+    (PARKED, Event.MOVED, TO_B, PARKED),
+    (PARKED, Event.UPDATED, HEAVIER, replace(WAITING, previous="", weight=3)),
+    (PARKED, Event.UPDATED, attrs.evolve(NOBODY, weight=3), replace(PARKED, weight=3)),
+    (PARKED, Event.REMOVED, NOBODY, GONE),
+    (PARKED, Event.FORCED, GIVEN, PARKED),
 ]
 
 
@@ -132,7 +168,7 @@ def _named(value: object) -> str | None:
     return None
 
 
-_GIVENS = {"plain": GIVEN, "with-target": TO_B, "followed": FOLLOWED, "heavier": HEAVIER}
+_GIVENS = {"plain": GIVEN, "with-target": TO_B, "followed": FOLLOWED, "parked": NOBODY, "heavier": HEAVIER}
 
 
 @pytest.mark.parametrize(("before", "event", "given", "expected"), CELLS, ids=_named)

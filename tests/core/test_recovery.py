@@ -232,4 +232,5 @@ def test_whatever_happens_meanwhile_nothing_is_assigned(seed: int):
     house.apply(replace(join("z"), protocol=state.settings.protocol, role=Role.WORKER))
     house.apply(EndRecovery(AGAIN))
     house.settle()
-    assert {assignment.phase for assignment in state.assignments.values()} <= {Phase.HELD}
+    held = {record.definition.id for record in state.records.values() if record.parked is None}
+    assert {name for (name, _), assignment in state.assignments.items() if assignment.phase is Phase.HELD} == held

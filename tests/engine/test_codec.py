@@ -16,13 +16,16 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndQuarantine,
     EndRecovery,
     Expire,
     ForceRelease,
     Form,
+    GiveUp,
     Handle,
     HandleReport,
     Join,
+    PauseResources,
     Place,
     RaiseProtocol,
     Release,
@@ -33,6 +36,9 @@ from pydrm.core.commands import (
     Request,
     RequestId,
     Resign,
+    ResumeResources,
+    Save,
+    SaveCheckpoints,
 )
 from pydrm.core.records import Condition, Definition, Role, Voter
 from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
@@ -82,7 +88,7 @@ COMMANDS: list[Command] = [
     Resign("a", 4),
     AddResources((Definition("trädes", "websocket", b"\x80\xff", 7, True), Definition("x", "custom", b"")), True),
     RemoveResources(("one", "two")),
-    Release("a", 4, (Handle("one", 0, 11), Handle("two", 1, 12))),
+    Release("a", 4, (Handle("one", 0, 11), Handle("two", 1, 12, b"last"))),
     Report("a", 4, tuple(HandleReport("one", 0, 11, condition, "why") for condition in Condition)),
     ForceRelease("one", 0, 11, "it is stuck"),
     Place(),
@@ -90,6 +96,11 @@ COMMANDS: list[Command] = [
     RemoveVoter("d", "replica-d", 5),
     RaiseProtocol(2),
     EndRecovery("orders-1"),
+    SaveCheckpoints("a", 4, (Save("one", 0, 11, b"\x00value"),)),
+    PauseResources(("one", "two"), "maintenance"),
+    ResumeResources(("one",)),
+    GiveUp("a", 4, "one", 0, 11, "refused", 60_000),
+    EndQuarantine("one", 12),
 ]
 
 # For ever: whoever changes one of these makes the logs of all clusters unreadable.
@@ -110,6 +121,11 @@ NUMBERS = {
     RemoveVoter: 14,
     RaiseProtocol: 15,
     EndRecovery: 16,
+    SaveCheckpoints: 17,
+    PauseResources: 18,
+    ResumeResources: 19,
+    GiveUp: 20,
+    EndQuarantine: 21,
 }
 
 FRAMES: list[Frame] = [

@@ -1,0 +1,47 @@
+"""
+Deciding about checkpoints: how far a handler had got, for whoever holds its resource next.
+
+Only who holds a resource may save, under the token it holds it by; so what a former holder says comes to nothing. With
+overlap there are two for a moment: then the one with the newer token has the last word.
+"""
+
+from __future__ import annotations
+
+from pydrm.core.commands import Done, Reason, Refused, SaveCheckpoints
+from pydrm.core.decision import Decision, claim_of, current, refused
+from pydrm.core.draft import Draft
+from pydrm.core.records import CHECKPOINT_BYTES_MAX, AssignmentKey, Checkpoint
+from pydrm.core.state import State
+
+__all__ = ["decide_save", "save_one"]
+
+
+def decide_save(state: State, command: SaveCheckpoints) -> Decision:
+    node = current(state, command.node, command.incarnation)
+    if isinstance(node, Refused):
+        return Decision(node)
+    long = [save.resource for save in command.saves if len(save.value) > CHECKPOINT_BYTES_MAX]
+    if long:
+        return refused(Reason.INVALID, f"the checkpoint of {long[0]} is longer than {CHECKPOINT_BYTES_MAX} bytes")
+    draft = Draft(state)
+    missing = []
+    for save in command.saves:
+        key = (save.resource, save.slot)
+        if not save_one(draft, command.node, command.incarnation, key, save.token, save.value):
+            missing.append(save.resource)
+    return Decision(Done(missing=tuple(missing)), tuple(draft.changes))
+
+
+def save_one(draft: Draft, node: str, incarnation: int, key: AssignmentKey, token: int, value: bytes) -> bool:
+    """Note one checkpoint; False if it is not this one's to save."""
+    assignment = draft.assignment(key)
+    if assignment is None or len(value) > CHECKPOINT_BYTES_MAX:
+        return False
+    claim = claim_of(assignment, node, incarnation, token)
+    if claim is None or claim in assignment.excluded:
+        return False
+    old = draft.checkpoint(key)
+    if old is not None and old.token > token:
+        return False
+    draft.save(Checkpoint(*key, token, value))
+    return True
