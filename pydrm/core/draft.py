@@ -49,6 +49,10 @@ class Draft:
     def record(self, resource: str) -> Record | None:
         return self._records[resource] if resource in self._records else self._state.records.get(resource)
 
+    @property
+    def touches_assignments(self) -> bool:
+        return bool(self._assignments)
+
     def touched(self, key: AssignmentKey) -> bool:
         return key in self._assignments
 

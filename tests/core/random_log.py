@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from pydrm.core import machine
+from pydrm.core import placement
 from pydrm.core.commands import (
     AddResources,
     AddVoter,
@@ -193,7 +193,7 @@ class RandomLog:
 
 
 def main(path: str) -> None:
-    machine.STEP_ASSIGNMENTS_MAX = STEP_MAX
+    placement.STEP_ASSIGNMENTS_MAX = STEP_MAX
     state = State()
     for request in pickle.loads(Path(path).read_bytes()):
         apply(state, request)
