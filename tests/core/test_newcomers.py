@@ -31,7 +31,7 @@ WAITS = [(Phase.WAITING, Cause.ADDED)]
 
 
 def test_a_new_resource_is_held_from_its_first_change_on():
-    """Written once, not first as waiting and then as held: an add costs half as much."""
+    """Written once, not first as waiting and then as held."""
     house = cluster("a", "b")
 
     outcome = house.apply(add("r1", "r2"))
