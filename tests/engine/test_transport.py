@@ -279,6 +279,27 @@ async def test_a_node_of_another_cluster_is_refused_and_both_sides_say_so_once(
 
 
 @on_a_loop
+async def test_nodes_with_a_wire_format_in_common_are_linked(addresses: Addresses):
+    """In a rolling upgrade the newer ones go on speaking what the older ones do."""
+    a, b = Peer("a", addresses, "ab", version=1), Peer("b", addresses, "ab", version=3, oldest_version=1)
+    async with running(a, b):
+        await until(lambda: a.links == ["b"] and b.links == ["a"])
+
+
+@on_a_loop
+async def test_nodes_without_a_wire_format_in_common_say_the_same_of_which_to_upgrade(addresses: Addresses):
+    """Whichever log is read."""
+    a, b = Peer("a", addresses, "ab", version=1), Peer("b", addresses, "ab", version=3, oldest_version=2)
+    async with running(a, b):
+        await until(lambda: a.transport.problem and b.transport.problem)
+
+        reason = "a speaks wire format 1 and b wire formats 2 to 3: start a with a pydrm that speaks wire format 2"
+        assert a.transport.problem == f"b does not fit: {reason}"
+        assert b.transport.problem == f"a does not fit: {reason}"
+        assert a.links == b.links == []
+
+
+@on_a_loop
 async def test_a_problem_that_was_mended_is_none(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """The other node is restarted with the right configuration."""
     monkeypatch.setattr(dialler, "_REFUSED_BACKOFF_S", 0.02)
