@@ -79,7 +79,7 @@ class RandomLog:
             (8, Place),
             (1, self._add_voter),
             (1, self._remove_voter),
-            (1, self._raise_protocol),
+            (4, self._raise_protocol),
         ]
         make = self.random.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0]
         request = Request(make(), self._request_id() if self.random.random() < 0.5 else None)
