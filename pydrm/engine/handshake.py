@@ -27,8 +27,6 @@ __all__ = ["WIRE_FORMAT", "WIRE_FORMAT_OLDEST", "Formation", "common_format", "f
 WIRE_FORMAT = 1
 WIRE_FORMAT_OLDEST = 1
 
-PROTOCOL = WIRE_FORMAT  # what `members` calls it
-
 
 @attrs.frozen
 class Formation:
