@@ -24,7 +24,14 @@ from pydrm.handlers.custom import kind_of
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
-from pydrm.view import AssignmentView, assignment_views, node_rows, resource_counts, resource_rows
+from pydrm.view import (
+    AssignmentView,
+    assignment_views,
+    node_rows,
+    recovery_problem,
+    resource_counts,
+    resource_rows,
+)
 from pydrm.voters import Voters
 
 __all__ = ["ResourceManager"]
@@ -306,6 +313,7 @@ class ResourceManager:
             return {"node": self._config.node, "cluster": self._config.cluster, **_NOT_RUNNING}
         node, state = self._node, self._node.engine.state
         engine = node.engine.status()
+        own_problem = engine.problem if node.agent.incarnation else node.waits_for
         return {
             "node": self._config.node,
             "cluster": self._config.cluster,
@@ -318,7 +326,7 @@ class ResourceManager:
             "resources": resource_counts(state),
             "digest": f"{state.digest:032x}",
             "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
-            "problem": engine.problem if node.agent.incarnation else node.waits_for,
+            "problem": "; ".join(filter(None, [own_problem, recovery_problem(state, engine.leader)])),
         }
 
     # --- how ---------------------------------------------------------------------------------------------------------

@@ -58,6 +58,17 @@ def test_status_for_people_says_loudly_that_there_is_no_majority(capsys: pytest.
     assert "NO MAJORITY ANSWERS" in capsys.readouterr().out
 
 
+def test_status_for_people_shows_a_problem_if_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager()
+    with served(manager) as url:
+        assert main(["status", "--admin", url]) == Exit.OK
+        assert "problem" not in capsys.readouterr().out
+        manager.problem = "b cannot be reached"
+        assert main(["status", "--admin", url]) == Exit.OK
+
+    assert "problem    b cannot be reached" in capsys.readouterr().out.splitlines()
+
+
 def test_the_environment_names_the_node_and_an_argument_wins_over_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
