@@ -131,7 +131,8 @@ class ResourceManager:
         self._clock = host.clock
         self._callbacks = Callbacks()
         self._kinds = Kinds()
-        self._kinds.register("websocket", Websocket(self._callbacks))
+        self._websocket = Websocket(self._callbacks)
+        self._kinds.register("websocket", self._websocket)
         self._intake = Intake(self._kinds)
         self.voters = Voters(self._running, self._clock)
         self._node: Node | None = None
@@ -185,6 +186,7 @@ class ResourceManager:
         if self._node is None or self._life is None or self._life.done():
             for resource in self._config.resources:
                 self._intake.validate(resource)
+            self._websocket.callback_failures = self._websocket.dropped_messages = 0
             self._node = Node(
                 self._config,
                 self._kinds,
@@ -326,6 +328,10 @@ class ResourceManager:
             "resources": resource_counts(state),
             "digest": f"{state.digest:032x}",
             "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
+            "messages": {
+                "callback_failures": self._websocket.callback_failures,
+                "dropped_messages": self._websocket.dropped_messages,
+            },
             "problem": "; ".join(filter(None, [own_problem, recovery_problem(state, engine.leader)])),
         }
 
@@ -381,6 +387,7 @@ _NOT_RUNNING: dict[str, Any] = {
     "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0},
     "digest": f"{0:032x}",
     "lease": {"valid": False, "incarnation": 0},
+    "messages": {"callback_failures": 0, "dropped_messages": 0},
     "problem": "it does not run",
 }
 

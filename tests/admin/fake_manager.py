@@ -60,6 +60,7 @@ class FakeManager:
             "nodes": [{"node": "a", "state": "alive", "votes": True, "incarnation": 1, "held": len(self.kept)}],
             "resources": {"total": len(self.kept), "held": len(self.kept), "unheld": 0, "moving": 0},
             "lease": {"valid": self.has_majority, "incarnation": 1},
+            "messages": {"callback_failures": 3, "dropped_messages": 1},
             "problem": self.problem,
         }
 
