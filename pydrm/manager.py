@@ -24,7 +24,14 @@ from pydrm.handlers.custom import kind_of
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
-from pydrm.view import AssignmentView, assignment_views, node_rows, resource_counts, resource_rows
+from pydrm.view import (
+    AssignmentView,
+    assignment_views,
+    node_rows,
+    recovery_problem,
+    resource_counts,
+    resource_rows,
+)
 from pydrm.voters import Voters
 
 __all__ = ["ResourceManager"]
@@ -124,7 +131,8 @@ class ResourceManager:
         self._clock = host.clock
         self._callbacks = Callbacks()
         self._kinds = Kinds()
-        self._kinds.register("websocket", Websocket(self._callbacks))
+        self._websocket = Websocket(self._callbacks)
+        self._kinds.register("websocket", self._websocket)
         self._intake = Intake(self._kinds)
         self.voters = Voters(self._running, self._clock)
         self._node: Node | None = None
@@ -178,6 +186,7 @@ class ResourceManager:
         if self._node is None or self._life is None or self._life.done():
             for resource in self._config.resources:
                 self._intake.validate(resource)
+            self._websocket.callback_failures = self._websocket.dropped_messages = 0
             self._node = Node(
                 self._config,
                 self._kinds,
@@ -306,6 +315,7 @@ class ResourceManager:
             return {"node": self._config.node, "cluster": self._config.cluster, **_NOT_RUNNING}
         node, state = self._node, self._node.engine.state
         engine = node.engine.status()
+        own_problem = engine.problem if node.agent.incarnation else node.waits_for
         return {
             "node": self._config.node,
             "cluster": self._config.cluster,
@@ -318,7 +328,11 @@ class ResourceManager:
             "resources": resource_counts(state),
             "digest": f"{state.digest:032x}",
             "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
-            "problem": engine.problem if node.agent.incarnation else node.waits_for,
+            "messages": {
+                "callback_failures": self._websocket.callback_failures,
+                "dropped_messages": self._websocket.dropped_messages,
+            },
+            "problem": "; ".join(filter(None, [own_problem, recovery_problem(state, engine.leader)])),
         }
 
     # --- how ---------------------------------------------------------------------------------------------------------
@@ -373,6 +387,7 @@ _NOT_RUNNING: dict[str, Any] = {
     "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0},
     "digest": f"{0:032x}",
     "lease": {"valid": False, "incarnation": 0},
+    "messages": {"callback_failures": 0, "dropped_messages": 0},
     "problem": "it does not run",
 }
 

@@ -15,7 +15,14 @@ from pydrm.core.records import Assignment, AssignmentKey, Condition, Phase
 from pydrm.core.resource import Json
 from pydrm.core.state import State
 
-__all__ = ["AssignmentView", "assignment_views", "node_rows", "resource_counts", "resource_rows"]
+__all__ = [
+    "AssignmentView",
+    "assignment_views",
+    "node_rows",
+    "recovery_problem",
+    "resource_counts",
+    "resource_rows",
+]
 
 
 @attrs.frozen
@@ -93,6 +100,16 @@ def node_rows(state: State, voters: Iterable[str]) -> list[dict[str, Json]]:
             }
         )
     return rows
+
+
+def recovery_problem(state: State, leader: str | None) -> str:
+    """That nothing is assigned after `pydrm recover`, and when that ends; "" if it is not so."""
+    settings = state.settings
+    if settings is None or not settings.recovering:
+        return ""
+    # The leader counts from when it began to lead, so nobody else can name the moment.
+    until = f"{leader or 'somebody'} has led for {settings.lease_ttl_ms / 1000:g} s (lease_ttl)"
+    return f"recovered as a new cluster: no resource is given a holder, nor moved, until {until}; that ends by itself"
 
 
 def _view(assignment: Assignment) -> AssignmentView:

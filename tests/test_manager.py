@@ -182,6 +182,33 @@ def test_status_counts_what_there_is() -> None:
     play(scene)
 
 
+def test_status_counts_messages_whose_callback_failed_since_the_node_started() -> None:
+    """A restart begins at 0."""
+
+    async def scene() -> None:
+        async with ThirdParty() as third_party:
+            drm = manager()
+            seen = []
+
+            @drm.on_message("fragile")
+            async def fragile(message: Message) -> None:
+                seen.append(message.data)
+                raise ValueError("cannot parse")
+
+            async with drm:
+                assert drm.status()["messages"] == {"callback_failures": 0, "dropped_messages": 0}
+                await drm.add(Resource("btc", kind="websocket", url=third_party.url, on_message="fragile"))
+                await until(lambda: states(drm) == {"btc": "open"})
+                third_party.send("btc", "one")
+                third_party.send("btc", "two")
+                await until(lambda: len(seen) == 2)
+                assert drm.status()["messages"] == {"callback_failures": 2, "dropped_messages": 0}
+            async with drm:
+                assert drm.status()["messages"] == {"callback_failures": 0, "dropped_messages": 0}
+
+    play(scene)
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pydrm.core.commands import HandleReport, Report
 from pydrm.core.records import Condition
-from pydrm.view import AssignmentView, assignment_views, node_rows, resource_counts, resource_rows
+from pydrm.core.state import State
+from pydrm.view import (
+    AssignmentView,
+    assignment_views,
+    node_rows,
+    recovery_problem,
+    resource_counts,
+    resource_rows,
+)
 from tests.core.build import Cluster, cluster, remove
 
 
@@ -80,3 +90,16 @@ def test_nodes_are_listed_by_name_with_voters_that_never_came() -> None:
         {"node": "b", "state": "left", "votes": True, "incarnation": 1, "held": 0},
         {"node": "c", "state": "absent", "votes": True, "incarnation": 0, "held": 0},
     ]
+
+
+def test_a_recovery_is_a_problem_until_a_leader_has_led_for_long_enough() -> None:
+    """Also while nobody leads: then it cannot end."""
+    built = cluster("a", resources=["r1"])
+    assert recovery_problem(built.state, "a") == ""
+    assert recovery_problem(State(), None) == ""
+
+    assert built.state.settings is not None
+    built.state.settings = replace(built.state.settings, recovering=True)
+
+    assert "until a has led for 2 s" in recovery_problem(built.state, "a")
+    assert "until somebody has led for 2 s" in recovery_problem(built.state, None)

@@ -3,7 +3,8 @@
 
 While one is under way, what comes up meanwhile waits and goes together in the next, so a busy node sends
 few large commands and an idle one sends small ones at once. Only the newest about each token is kept. What
-was not answered is sent again: whatever goes in here must be safe to repeat.
+was not answered is sent again: whatever goes in here must be safe to repeat. When the node stops by itself, nothing
+is: whatever was left unsaid the cluster learns when the lease is over.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from pydrm.agent.backoff import Backoff
 from pydrm.clock import Clock
 from pydrm.core.commands import Answer, Command, Done
-from pydrm.errors import DrmError
+from pydrm.errors import DrmError, Unavailable
 
 __all__ = ["BATCH_ITEMS_MAX", "Outbox", "Proposer"]
 
@@ -29,7 +30,13 @@ ANSWER_TIMEOUT_S = 5.0
 
 class Proposer(Protocol):
     async def propose(self, command: Command, *, timeout: float) -> Answer:
-        """The answer once *command* is applied on this node; raises Unavailable after *timeout* seconds."""
+        """
+        The answer once *command* is applied on this node.
+
+        Raises:
+            Unavailable: It was not within *timeout* seconds.
+            DrmError: Why this node stops; nothing can be proposed here any more.
+        """
 
 
 class _Item(Protocol):
@@ -81,6 +88,7 @@ class Outbox(Generic[T]):
         self._items.clear()
 
     async def run(self) -> None:
+        """Until cancelled, or until the node cannot say anything any more."""
         while True:
             if not self._items:
                 self._any.clear()
@@ -90,7 +98,13 @@ class Outbox(Generic[T]):
             batch = self._take()
             if not batch:
                 continue
-            if await self._say(batch):
+            try:
+                said = await self._say(batch)
+            except DrmError as error:
+                name = type(self._command(tuple(batch))).__name__
+                logger.warning("%s is not answered, and is not repeated, because this node stops: %s", name, error)
+                return
+            if said:
                 self._backoff.reset()
             else:
                 await self._clock.sleep(self._backoff.next_s())
@@ -101,11 +115,15 @@ class Outbox(Generic[T]):
         return list(islice(self._items.values(), BATCH_ITEMS_MAX))
 
     async def _say(self, batch: list[T]) -> bool:
+        """Whether it took effect. Raises DrmError, but not Unavailable, if nothing can be said any more."""
         command = self._command(tuple(batch))
         try:
             answer = await self._proposer.propose(command, timeout=ANSWER_TIMEOUT_S)
-        except DrmError as error:
-            logger.warning("%s is not answered and will be repeated: %s", type(command).__name__, error)
+        except Unavailable as error:
+            # It may be because the node stops; then this outbox is cancelled soon.
+            logger.warning(
+                "%s is not answered, and is repeated for as long as this node runs: %s", type(command).__name__, error
+            )
             return False
         if not isinstance(answer, Done):
             # Most often the incarnation is over: then `joined` is on its way and clears this outbox.

@@ -31,6 +31,12 @@ def status(arguments: argparse.Namespace) -> Exit:
     print(
         f"lease      {'valid' if lease['valid'] else 'NOT VALID: it holds nothing'}, incarnation {lease['incarnation']}"
     )
+    if messages := seen.get("messages"):
+        failed, dropped = messages["callback_failures"], messages["dropped_messages"]
+        print(
+            f"messages   {failed} failed in a callback, {dropped} dropped because the lease was over, "
+            f"since {seen['node']} started"
+        )
     if problem := seen.get("problem"):
         print(f"problem    {problem}")
     print()

@@ -13,6 +13,7 @@ from pydrm.core.commands import AddResources, Done, ForceRelease, Reason, Remove
 from pydrm.core.decision import Decision, refused
 from pydrm.core.draft import Draft
 from pydrm.core.handoff import Event
+from pydrm.core.placement import admit
 from pydrm.core.records import Assignment, AuditEntry, Definition, Holder, NodeState, ParkedCause, Phase, Record
 from pydrm.core.resource import WEIGHT_MAX
 from pydrm.core.state import State
@@ -29,18 +30,21 @@ def decide_add(state: State, command: AddResources) -> Decision:
     if heavy:
         return refused(Reason.INVALID, f"the weight of {heavy[0]} is not from 1 to {WEIGHT_MAX}")
     draft = Draft(state)
-    done = Counter(_add_one(state, draft, definition, command.if_absent) for definition in command.definitions)
+    newcomers: list[Assignment] = []
+    done = Counter(
+        _add_one(state, draft, newcomers, definition, command.if_absent) for definition in command.definitions
+    )
+    admit(state, draft, newcomers)
     answer = Done(created=done["created"], updated=done["updated"], unchanged=done["unchanged"])
     return Decision(answer, tuple(draft.changes))
 
 
-def _add_one(state: State, draft: Draft, definition: Definition, if_absent: bool) -> str:
+def _add_one(state: State, draft: Draft, newcomers: list[Assignment], definition: Definition, if_absent: bool) -> str:
     key = (definition.id, 0)
     record = state.records.get(definition.id)
     if record is None:
         draft.define(Record(definition, revision=draft.number()))
-        waiting = Assignment(definition.id, 0, Phase.WAITING, weight=definition.weight, ticket=draft.number())
-        draft.change(waiting, Cause.ADDED)
+        newcomers.append(Assignment(definition.id, 0, Phase.WAITING, weight=definition.weight, ticket=draft.number()))
         return "created"
     assignment = state.assignments[key]
     if assignment.phase is Phase.REMOVING:

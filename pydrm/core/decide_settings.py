@@ -88,8 +88,12 @@ def decide_raise_protocol(state: State, command: RaiseProtocol) -> Decision:
         for name, node in sorted(state.nodes.items())
         if node.protocol < command.to and (node.lives or settings.voter(name) is not None)
     ]
-    if behind:
-        return refused(Reason.UNSUPPORTED, f"{', '.join(behind)}: install a newer pydrm there and start it first")
+    # A voter that never joined follows the log as well, and nobody knows what it can apply.
+    absent = [voter.name for voter in settings.voters if voter.name not in state.nodes]
+    ways_out = [f"{', '.join(behind)}: install a newer pydrm there and start it first"] if behind else []
+    ways_out += [f"{name} has a vote and never joined: start it, or pydrm nodes remove {name}" for name in absent]
+    if ways_out:
+        return refused(Reason.UNSUPPORTED, "; ".join(ways_out))
     raised = replace(settings, protocol=command.to)
     return Decision(Done(), (ProtocolRaised(raised),))
 

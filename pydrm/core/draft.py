@@ -56,6 +56,10 @@ class Draft:
     def checkpoint(self, key: AssignmentKey) -> Checkpoint | None:
         return self._checkpoints[key] if key in self._checkpoints else self._state.checkpoints.get(key)
 
+    @property
+    def touches_assignments(self) -> bool:
+        return bool(self._assignments)
+
     def touched(self, key: AssignmentKey) -> bool:
         return key in self._assignments
 

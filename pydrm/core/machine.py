@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from pydrm.core import placement
 from pydrm.core.changes import Answered, Change, FloorRaised
 from pydrm.core.commands import (
     AddResources,
@@ -68,7 +69,6 @@ from pydrm.core.decide_settings import (
     decide_remove_voter,
 )
 from pydrm.core.decision import Decision, refused
-from pydrm.core.placement import STAGES, STEP_ASSIGNMENTS_MAX
 from pydrm.core.protocol import objection
 from pydrm.core.recovery import decide_end_recovery
 from pydrm.core.state import State, evolve
@@ -102,9 +102,9 @@ def apply(state: State, request: Request) -> Outcome:
         evolve(state, change)
     # What these change moves nobody, and renewals are most of an idle cluster's log.
     if not isinstance(request.command, _MOVES_NOBODY):
-        for stage in STAGES:
+        for stage in placement.STAGES:
             try:
-                placed = stage(state, STEP_ASSIGNMENTS_MAX)
+                placed = stage(state, placement.STEP_ASSIGNMENTS_MAX)
             except Exception as error:  # noqa: BLE001 (rule 2: a bug of ours must not stop every node alike)
                 bug = bug or error
                 continue

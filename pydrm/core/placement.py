@@ -10,13 +10,14 @@ Placement: who should hold what waits, and what has to move for the load to be e
     Rule 4.  One step decides about so many assignments and no more; `Place` goes on where it stopped.
     Rule 5.  Nothing of this happens while the cluster recovers: see `recovery`.
 
-The three stages run after every command, each on the state that the one before left.
+The three stages run after every command, each on the state that the one before left. `admit` is a part of deciding:
+what is new has its holder from its first change on, the one that the stages would give it right after.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -31,6 +32,7 @@ __all__ = [
     "STAGES",
     "STEP_ASSIGNMENTS_MAX",
     "Stage",
+    "admit",
     "balance",
     "bury",
     "excluded_from",
@@ -42,6 +44,23 @@ __all__ = [
 STEP_ASSIGNMENTS_MAX = 500
 
 Stage = Callable[[State, int], list[Change]]
+
+
+def admit(state: State, draft: Draft, newcomers: Sequence[Assignment]) -> None:
+    """
+    Create *newcomers*, which wait, in the order of their tickets; their records are in *draft* already.
+
+    They are held at once if `place`, run right after this command, would give all of them a holder and no stage would
+    do anything before. Their tokens are those that it would give them too. So the state comes out the same either way,
+    and replicas of a version that knows only the other one may be fed the same log.
+    """
+    others_first = draft.touches_assignments or state.index.waiting or state.index.dead or _recovers(state)
+    nodes = {} if others_first or len(newcomers) > STEP_ASSIGNMENTS_MAX else placeable(state)
+    if nodes:
+        _place(state, draft, nodes, newcomers, STEP_ASSIGNMENTS_MAX, Cause.ADDED)
+    else:
+        for newcomer in newcomers:
+            draft.change(newcomer, Cause.ADDED)
 
 
 def bury(state: State, limit: int) -> list[Change]:
@@ -68,23 +87,7 @@ def place(state: State, limit: int) -> list[Change]:
     if not nodes:
         return []
     draft = Draft(state)
-    loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
-    for assignment in state.index.waiting.oldest_first():
-        # What fits nowhere is passed over, and does not count: those behind it are not to wait with it.
-        if len(draft.changes) >= limit:
-            break
-        excluded = excluded_from(assignment, nodes)
-        name = loads.least(assignment.previous, excluded)
-        if assignment.failed:
-            # One that gave it up is better than nobody, and tries it once.
-            name = loads.least(assignment.previous, (*excluded, *_gave_up(assignment, nodes))) or name
-        if name is None:
-            continue
-        loads.add(name, assignment.weight)
-        record = state.records[assignment.resource]
-        holder = Holder(name, nodes[name].incarnation, draft.number(), record.revision)
-        held = replace(assignment, phase=Phase.HELD, holder=holder, ticket=0, previous="")
-        draft.change(held, Cause.PLACED)
+    _place(state, draft, nodes, state.index.waiting.oldest_first(), limit, Cause.PLACED)
     return draft.changes
 
 
@@ -112,6 +115,30 @@ def unfinished(state: State) -> bool:
 
 def _recovers(state: State) -> bool:
     return state.settings is not None and state.settings.recovering
+
+
+def _place(
+    state: State, draft: Draft, nodes: dict[str, Node], waiting: Iterable[Assignment], limit: int, cause: Cause
+) -> None:
+    loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
+    for assignment in waiting:
+        # What fits nowhere is passed over, and does not count: those behind it are not to wait with it.
+        if limit <= 0:
+            break
+        excluded = excluded_from(assignment, nodes)
+        name = loads.least(assignment.previous, excluded)
+        if assignment.failed:
+            # One that gave it up is better than nobody, and tries it once.
+            name = loads.least(assignment.previous, (*excluded, *_gave_up(assignment, nodes))) or name
+        if name is None:
+            continue
+        loads.add(name, assignment.weight)
+        limit -= 1
+        record = draft.record(assignment.resource)
+        assert record is not None
+        holder = Holder(name, nodes[name].incarnation, draft.number(), record.revision)
+        held = replace(assignment, phase=Phase.HELD, holder=holder, ticket=0, previous="")
+        draft.change(held, cause)
 
 
 def _drain(state: State, draft: Draft, nodes: dict[str, Node], limit: int) -> None:

@@ -39,12 +39,16 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """
     The first frame on every connection, and again whenever it changes.
 
+    It and `Refusal` are read in every wire format: all that may change about them is a field more at the end.
+
     Attributes:
+        version: The newest wire format that the node speaks; see `handshake`.
         cluster_id: "" until the cluster is formed.
         role: "voter" or "worker": what it is configured as.
         boot, nonce: The how manyth start of this data directory it is, and which process.
         voters: Whom its configuration lists.
         members, members_revision: (name, replica id) of each voter, once formed, as of that revision.
+        oldest_version: The oldest wire format that it speaks; 0 if that is the newest.
     """
 
     version: int
@@ -59,6 +63,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     voters: tuple[str, ...]
     members: tuple[tuple[str, str], ...] = ()
     members_revision: int = 0
+    oldest_version: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=2):

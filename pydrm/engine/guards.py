@@ -16,8 +16,8 @@ function of a message and the log, applied by `raft` on the way in or out:
     S5  next_node_idx carries no term, so a stale one is believed.  The frame carries it; `of_this_term`.
     S7  Request ids restart at 0 in a new process, so a late answer reaches another command's callback. No
         callbacks are given to PySyncObj: what became of a command is seen when it is applied, by its own id.
-    S8  Members added by the log count too late. Membership is not PySyncObj's: see `raft`, and there
-        `_submit_change` and `_proved_by_later_changes`.
+    S8  Members added by the log count too late. Membership is not PySyncObj's: see
+        `voter_changes`.
 
 Its own snapshots are never taken, sent or accepted: there is no frame for them.
 

@@ -2,11 +2,13 @@
 Who may talk to whom, and when a cluster is formed: pure decisions about `Hello` frames.
 
     Rule 1.  Both sides say Hello first, and each decides for itself whether it wants the other.
-    Rule 2.  Cluster and replica ids must fit; a voter that lost its memory is not wanted. Who votes is what the newer
+    Rule 2.  A node speaks the wire formats from `WIRE_FORMAT_OLDEST` to `WIRE_FORMAT`; two nodes use the highest that
+             both speak. What the state holds has a version of its own, see `core.protocol`.
+    Rule 3.  Cluster and replica ids must fit; a voter that lost its memory is not wanted. Who votes is what the newer
              of the two sides knows of it.
-    Rule 3.  A cluster is formed when all listed voters are there, unformed, with equal lists. All of them
+    Rule 4.  A cluster is formed when all listed voters are there, unformed, with equal lists. All of them
              derive the same cluster id from the same replica ids, so nobody has to decide for the others.
-    Rule 4.  Who is unformed and meets a formed cluster belongs to it: as a voter, if it is named with its own replica
+    Rule 5.  Who is unformed and meets a formed cluster belongs to it: as a voter, if it is named with its own replica
              id, because then it was only slower, and has never voted, so it has forgotten nothing; else as a node
              that follows, until it is made a voter by command.
 """
@@ -20,9 +22,10 @@ import attrs
 
 from pydrm.engine.frames import Hello
 
-__all__ = ["PROTOCOL", "Formation", "formation", "objection"]
+__all__ = ["WIRE_FORMAT", "WIRE_FORMAT_OLDEST", "Formation", "common_format", "formation", "objection"]
 
-PROTOCOL = 1
+WIRE_FORMAT = 1
+WIRE_FORMAT_OLDEST = 1
 
 
 @attrs.frozen
@@ -40,8 +43,8 @@ def objection(mine: Hello, theirs: Hello, newest_boot: tuple[int, str] | None) -
     *newest_boot* is the newest (boot, nonce) that was seen of that replica, if any: an emptied directory is another
     replica and begins at boot 1.
     """
-    if theirs.version != PROTOCOL:
-        return f"it speaks protocol {theirs.version}, this node {mine.version}"
+    if common_format(mine, theirs) is None:
+        return _no_common_format(mine, theirs)
     if theirs.cluster != mine.cluster:
         return f"it belongs to cluster {theirs.cluster!r}, this node to {mine.cluster!r}"
     if theirs.node == mine.node:
@@ -53,6 +56,30 @@ def objection(mine: Hello, theirs: Hello, newest_boot: tuple[int, str] | None) -
         or _amnesia(mine, theirs)
         or (_old_incarnation(theirs, newest_boot) if newest_boot is not None else "")
     )
+
+
+def common_format(one: Hello, other: Hello) -> int | None:
+    """The wire format that the two use with each other; None if they have none in common."""
+    highest = min(one.version, other.version)
+    return highest if highest >= max(_oldest(one), _oldest(other)) else None
+
+
+def _no_common_format(mine: Hello, theirs: Hello) -> str:
+    # Both sides say the same, so that whoever reads only one log knows which node to see to.
+    older, newer = sorted((mine, theirs), key=lambda hello: (hello.version, hello.node))
+    return (
+        f"{older.node} speaks {_formats(older)} and {newer.node} {_formats(newer)}: start {older.node} with a pydrm "
+        f"that speaks wire format {_oldest(newer)}"
+    )
+
+
+def _oldest(hello: Hello) -> int:
+    return hello.oldest_version or hello.version
+
+
+def _formats(hello: Hello) -> str:
+    oldest = _oldest(hello)
+    return f"wire format {oldest}" if oldest == hello.version else f"wire formats {oldest} to {hello.version}"
 
 
 def _unformed_objection(mine: Hello, theirs: Hello) -> str:

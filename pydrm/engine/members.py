@@ -15,7 +15,7 @@ from pydrm.core.state import State
 from pydrm.engine.config import EngineConfig
 from pydrm.engine.data_directory import DataDirectory
 from pydrm.engine.frames import Hello
-from pydrm.engine.handshake import PROTOCOL, formation
+from pydrm.engine.handshake import WIRE_FORMAT, WIRE_FORMAT_OLDEST, formation
 from pydrm.engine.participant import Membership
 from pydrm.errors import ClusterRefused
 
@@ -65,7 +65,7 @@ class Members:
         config, identity = self._config, self._directory.identity
         me = {config.node} if config.role == "voter" else set()
         return Hello(
-            version=PROTOCOL,
+            version=WIRE_FORMAT,
             cluster=config.cluster,
             node=config.node,
             role=config.role,
@@ -77,6 +77,7 @@ class Members:
             voters=tuple(sorted({*config.voters} | me)),
             members=tuple(sorted(self.voters.items())),
             members_revision=self.revision,
+            oldest_version=WIRE_FORMAT_OLDEST,
         )
 
     def form(self, heard: Mapping[str, Hello]) -> bool:

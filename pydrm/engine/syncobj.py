@@ -27,7 +27,7 @@ from pydrm.engine.journal import Journal
 __all__ = ["Member", "Stagger", "Timing", "Wire", "make_core"]
 
 _KNOWN_VERSIONS = ("0.3.17",)
-# Its name-mangled attributes and methods that `raft` reaches for.
+# Its name-mangled attributes and methods that `raft`, `group`, `elections` and `voter_changes` reach for.
 _NEEDED_ATTRIBUTES = (
     "_SyncObj__doChangeCluster",
     "_SyncObj__generateRaftTimeout",
@@ -199,7 +199,7 @@ def _conf(journal: Journal, timing: Timing) -> SyncObjConf:
         journalFile=journal,
         fullDumpFile=None,
         useFork=False,
-        # It would unpickle entries, and count a change too late (S8); see `raft.Raft.set_voters`.
+        # It would unpickle entries, and count a change too late (S8); see `group.Group.set_voters`.
         dynamicMembershipChange=False,
     )
 

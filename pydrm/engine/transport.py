@@ -3,7 +3,7 @@
 
 One TCP connection joins each pair of nodes. Both dial, so that it is enough if one can reach the other;
 when two connections meet, both sides keep the one that the node with the smaller name dialled, unless
-the other end has been restarted since. The larger name waits a moment before it dials, so that this is rare.
+the other end has been restarted since.
 
 PySyncObj assumes that between "connected" and "disconnected" no message is lost and none overtakes another.
 TCP gives that as long as nothing is ever dropped here: what cannot be sent closes the connection.
@@ -11,22 +11,21 @@ TCP gives that as long as nothing is ever dropped here: what cannot be sent clos
 Before its Hello is accepted a peer can cost little: small frames only, few connections, a short deadline from the
 first byte to the last of both handshakes, few lines in the log, and no one host more than its share of that.
 
-Without TLS a node neither listens nor dials beyond loopback, unless it was told that this is wanted.
+When a node is dialled, and where, is in `dialler`; what needs TLS, in `reach`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import socket
 from collections.abc import Callable, Mapping
 
-from pydrm.address import is_loopback, split_address
+from pydrm.address import split_address
 from pydrm.clock import Clock, Random
 from pydrm.engine.channel import Certificate, TlsFailed, moment
 from pydrm.engine.codec import CodecError
 from pydrm.engine.complaints import Complaints
+from pydrm.engine.dialler import Dialler
 from pydrm.engine.frames import (
     Frame,
     Hello,
@@ -36,6 +35,7 @@ from pydrm.engine.frames import (
 from pydrm.engine.handshake import objection
 from pydrm.engine.link import Link
 from pydrm.engine.lobby import Lobby
+from pydrm.engine.reach import Reach
 from pydrm.engine.tls import Security, Tls
 from pydrm.errors import ConfigurationError
 
@@ -45,13 +45,8 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 128
 _PARTING_TIMEOUT_S = 2.0
-_CONNECT_TIMEOUT_S = 1.0
 _PING_S = 1.0
 _IDLE_TIMEOUT_S = 3.0
-_BACKOFF_LEAST_S = 0.05
-_BACKOFF_MOST_S = 1.0
-_REFUSED_BACKOFF_S = 2.0
-_YIELD_S = 0.15  # how long the larger name waits for the smaller one's connection
 _ON_LOOPBACK = Security()
 
 
@@ -79,44 +74,52 @@ class Transport:
             receive: Gets the frames of accepted peers. A ValueError closes the link.
         """
         self._bind = bind
-        self._addresses = dict(addresses)
         self._hello = hello
         self._linked = linked
         self._unlinked = unlinked
         self._receive = receive
         self._clock = clock
-        self._random = random
         self._links: dict[str, Link] = {}
         self._strangers = Lobby()
         self._complaints = Complaints(clock)
         self._newest_boot: dict[str, tuple[int, str]] = {}
-        self._heard_address: dict[str, str] = {}
-        self._insecure = security.insecure
         self._tls = Tls(security.tls, hello().cluster, hello().node) if security.tls is not None else None
+        self._reach = Reach(tls=self._tls is not None, insecure=security.insecure)
+        self._dialler = Dialler(
+            hello().node,
+            addresses,
+            self._links,
+            self._strangers,
+            self._complaints,
+            link=lambda name: Link(self, dialled=name),
+            reach=self._reach,
+            clock=clock,
+            random=random,
+        )
         self._serials: dict[str, str] = {}
         self._server: asyncio.Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keeping_alive: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def start(self) -> None:
         """Raises ConfigurationError if the address cannot be bound or needs TLS, or TLS cannot be used."""
-        loop = asyncio.get_running_loop()
         if self._tls is not None:
             self._tls.load()
         try:
-            await self._check_bind()
+            await self._reach.check_bind(self._bind)
             self._server = await self._listen()
         except OSError as error:
             message = f"cannot listen on {self._bind}: {error.strerror or error}"
             raise ConfigurationError(message, field="bind") from error
-        self._tasks = [loop.create_task(self._keep_linked(name)) for name in self._addresses]
-        self._tasks.append(loop.create_task(self._keep_alive()))
+        self._dialler.start()
+        self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive())
 
     async def stop(self) -> None:
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._dialler.stop()
+        if self._keeping_alive is not None:
+            self._keeping_alive.cancel()
+            await asyncio.gather(self._keeping_alive, return_exceptions=True)
         if self._server is not None:
             self._server.close()
         # What was sent goes out; nobody waits for an answer.
@@ -130,10 +133,7 @@ class Transport:
 
     def expect(self, addresses: Mapping[str, str]) -> None:
         """These nodes are to be linked as well from now on; whom it knows already it will find there too."""
-        new = [name for name in addresses if name not in self._addresses]
-        self._addresses.update(addresses)
-        loop = asyncio.get_running_loop()
-        self._tasks += [loop.create_task(self._keep_linked(name)) for name in new]
+        self._dialler.expect(addresses)
 
     def send(self, peer: str, frame: Frame) -> None:
         """Send, or let the peer see a closed link; never lose one of several."""
@@ -159,20 +159,6 @@ class Transport:
         return {name: link.hello for name, link in self._links.items() if link.hello is not None}
 
     # --- listening ---------------------------------------------------------------------------------------------------
-
-    async def _check_bind(self) -> None:
-        """Raises ConfigurationError, or OSError if there is no such host."""
-        if self._tls is not None or await _is_local(self._bind):
-            return
-        if not self._insecure:
-            message = (
-                f"is required, because bind is {self._bind} and not on loopback. Make certificates with `pydrm certs`, "
-                "or set insecure = true in a network that nobody else can reach"
-            )
-            raise ConfigurationError(message, field="tls_cert")
-        _log.warning(
-            "insecure = true: whoever reaches %s can read all that nodes say, and pass for one of them", self._bind
-        )
 
     async def _listen(self) -> asyncio.Server:
         # asyncio takes as many connections in one go as its backlog has. With 1 a crowd at the door does not keep the
@@ -238,7 +224,7 @@ class Transport:
         certificate = _certificate(link)
         name = link.hello.node if link.hello else link.dialled or (certificate.node if certificate else "")
         message = f"{name or link.host} refuses this node: {reason}"
-        if name in self._addresses or link.hello is not None:
+        if name in self._dialler or link.hello is not None:
             self._complaints.say((name, reason), message)
             if self._links.get(name, link) is link:
                 self._complaints.note(name, message)
@@ -280,7 +266,7 @@ class Transport:
             return
         link.hello = theirs
         self._newest_boot[theirs.replica_id] = (theirs.boot, theirs.nonce)
-        self._heard_address[theirs.node] = theirs.address
+        self._dialler.heard(theirs.node, theirs.address)
         self._complaints.settled(theirs.node)
         if first:
             self._strangers.leave(link)
@@ -319,46 +305,7 @@ class Transport:
             until = moment(certificate.expires)
             _log.info("%s shows certificate %s, valid until %s", certificate.node, certificate.serial, until)
 
-    # --- dialling ----------------------------------------------------------------------------------------------------
-
-    async def _keep_linked(self, name: str) -> None:
-        yields = self._hello().node > name
-        pause = 0.0
-        while True:
-            if name in self._links:
-                await asyncio.wait([self._links[name].closed])
-                pause = 0.0
-            await self._clock.sleep(pause * (0.5 + self._random.random()) + (_YIELD_S if yields else 0.0))
-            if name in self._links:
-                continue
-            for address in self._candidates(name):
-                await self._dial(name, address)
-                if name in self._links:
-                    break
-            pause = min(max(2 * pause, _BACKOFF_LEAST_S), _BACKOFF_MOST_S)
-            if name in self._complaints:
-                pause = _REFUSED_BACKOFF_S
-
-    def _candidates(self, name: str) -> list[str]:
-        heard = self._heard_address.get(name)
-        return list(dict.fromkeys(address for address in (heard, self._addresses[name]) if address))
-
-    async def _dial(self, name: str, address: str) -> None:
-        """Return when the link is accepted, or is not going to be."""
-        loop = asyncio.get_running_loop()
-        try:
-            host, port = split_address(address)
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                if not (self._tls or self._insecure or await _is_local(address)):
-                    reason = f"{name} is at {address}, not on loopback: set tls_cert, tls_key and tls_ca"
-                    self._complaints.note(name, reason)
-                    self._complaints.say((name, reason), reason)
-                    return
-                _, link = await loop.create_connection(lambda: Link(self, dialled=name), host, port)
-        except (OSError, TimeoutError, ValueError, OverflowError):
-            return  # nobody is there, or what a peer said of itself is not an address
-        while name not in self._links and not link.closed.done() and link in self._strangers:
-            await asyncio.wait([link.closed], timeout=0.01)
+    # --- keeping them ------------------------------------------------------------------------------------------------
 
     async def _keep_alive(self) -> None:
         while True:
@@ -383,14 +330,3 @@ class Transport:
 
 def _certificate(link: Link) -> Certificate | None:
     return link.channel.certificate if link.channel is not None else None
-
-
-async def _is_local(address: str) -> bool:
-    """Whether *address* stays inside this machine, whatever its host name stands for. Raises OSError."""
-    host, port = split_address(address)
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return all(is_loopback(f"{where[0]}:{port}") for *_, where in found)
-    return is_loopback(address)

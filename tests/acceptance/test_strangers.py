@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from tests.acceptance.scene import LEASE_TTL_S, Scene, on_stage
+from tests.acceptance.scene import LEASE_TTL_S, PATIENCE_S, Scene, on_stage
 
 
 def refusals(scene: Scene, name: str, other: str) -> list[str]:
@@ -16,6 +17,14 @@ def refusals(scene: Scene, name: str, other: str) -> list[str]:
     ]
 
 
+def wait_refused(scene: Scene, name: str, others: str) -> None:
+    """Until *name* and each of *others* have said so: how soon a process has started is the machine's affair."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not all(refusals(scene, other, name) and refusals(scene, name, other) for other in others):
+        assert time.monotonic() < deadline_s, f"{name} is not refused after {PATIENCE_S:.0f} s"
+        time.sleep(0.05)
+
+
 def test_an_empty_voter_that_comes_back_is_refused_and_counts_for_nothing(tmp_path: Path) -> None:
     """It may have voted before it forgot; with it as a majority, an acknowledged entry could be lost."""
     with on_stage(tmp_path, resources=300) as scene:
@@ -25,6 +34,7 @@ def test_an_empty_voter_that_comes_back_is_refused_and_counts_for_nothing(tmp_pa
         scene.cluster["c"].wipe()
 
         returned_s = scene.cluster.start("c")
+        wait_refused(scene, "c", "ab")
         scene.witness.watch(2 * LEASE_TTL_S)
 
         assert scene.diary.stays(since_s=returned_s, nodes="c") == []
@@ -47,6 +57,7 @@ def test_a_stranger_is_refused_with_one_clear_line_on_both_sides(tmp_path: Path)
         stranger = scene.cluster.add_stranger("x", cluster="invoices")
 
         started_s = stranger.start()
+        wait_refused(scene, "x", "abc")
         scene.witness.watch(2 * LEASE_TTL_S)
 
         assert scene.diary.stays(nodes="x") == []

@@ -35,7 +35,13 @@ class FakeVoters:
 
 
 class FakeManager:
+    """
+    Attributes:
+        problem: What its status shows as such.
+    """
+
     def __init__(self, *, has_majority: bool = True, failure: Exception | None = None) -> None:
+        self.problem = ""
         self.has_majority = has_majority
         self.failure = failure
         self.kept: dict[str, Resource] = {}
@@ -54,6 +60,8 @@ class FakeManager:
             "nodes": [{"node": "a", "state": "alive", "votes": True, "incarnation": 1, "held": len(self.kept)}],
             "resources": {"total": len(self.kept), "held": len(self.kept), "unheld": 0, "moving": 0},
             "lease": {"valid": self.has_majority, "incarnation": 1},
+            "messages": {"callback_failures": 3, "dropped_messages": 1},
+            "problem": self.problem,
         }
 
     def resources(self) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ from pydrm.core.records import Assignment, Condition, Holder, Voter
 from pydrm.core.resource import Resource
 from pydrm.core.state import State
 from pydrm.engine.codec import definition_of
-from pydrm.errors import Unavailable
+from pydrm.errors import DrmError, Unavailable
 
 LATENCY_S = 0.003
 
@@ -136,7 +136,14 @@ class Actor:
 
 
 class NodeOnStage:
-    """A node's agent and what it shares with the engine's thread, without that thread."""
+    """
+    A node's agent and what it shares with the engine's thread, without that thread.
+
+    Attributes:
+        reachable: Whether a majority answers it.
+        failure: Why its engine has stopped.
+        asked: How many times its agent has proposed something.
+    """
 
     def __init__(self, company: Company, name: str, actor: Actor, **options: float) -> None:
         self.name = name
@@ -144,6 +151,8 @@ class NodeOnStage:
         self.lease = Lease()
         self.fence = Fence()
         self.reachable = True
+        self.asked = 0
+        self.failure: DrmError | None = None
         kinds = Kinds()
         kinds.register("actor", actor)
         self._company = company
@@ -157,6 +166,9 @@ class NodeOnStage:
         return self._company.state
 
     async def propose(self, command: Command, *, timeout: float) -> Answer:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
         if not self.reachable:
             await asyncio.sleep(timeout)
             raise Unavailable("no majority")

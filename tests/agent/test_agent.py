@@ -12,7 +12,7 @@ import pytest
 from pydrm.agent.hold import Hold
 from pydrm.core.commands import Release
 from pydrm.core.records import Condition, Phase
-from pydrm.errors import Permanent, Temporary
+from pydrm.errors import DiskFailed, Permanent, Temporary
 from tests.agent.stage import Actor, Company, play, until
 from tests.core.build import numbered
 
@@ -68,6 +68,46 @@ def test_a_release_that_was_lost_is_proposed_again() -> None:
         assert next(losses, None) is None
 
     play(scene)
+
+
+def test_without_a_majority_a_report_is_repeated_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        company = Company()
+        node = company.add_node("a")
+        node.reachable = False
+        company.add("r1")
+        await asyncio.sleep(3)
+        node.reachable = True
+        await until(lambda: company.condition("r1") is Condition.OPEN)
+
+    with caplog.at_level(logging.WARNING):
+        play(scene)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "Report is not answered, and is repeated for as long as this node runs: no majority"
+    ]
+
+
+def test_a_node_that_stops_by_itself_repeats_nothing_and_does_not_say_that_it_will(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The others learn what it held from its lease."""
+
+    async def scene() -> None:
+        company = Company()
+        node = company.add_node("a")
+        node.failure = DiskFailed("writing to /data failed")
+        company.add("r1")
+        await asyncio.sleep(60)
+
+        assert node.asked == 1
+
+    with caplog.at_level(logging.WARNING):
+        play(scene)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "Report is not answered, and is not repeated, because this node stops: writing to /data failed"
+    ]
 
 
 def test_what_moves_on_before_it_was_opened_is_released_all_the_same() -> None:

@@ -58,6 +58,26 @@ def test_status_for_people_says_loudly_that_there_is_no_majority(capsys: pytest.
     assert "NO MAJORITY ANSWERS" in capsys.readouterr().out
 
 
+def test_status_for_people_counts_the_messages_that_the_app_did_not_get(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the node that is asked; what others have lost they know themselves."""
+    with served(FakeManager()) as url:
+        assert main(["status", "--admin", url]) == Exit.OK
+
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("messages")]
+    assert line == "messages   3 failed in a callback, 1 dropped because the lease was over, since a started"
+
+
+def test_status_for_people_shows_a_problem_if_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager()
+    with served(manager) as url:
+        assert main(["status", "--admin", url]) == Exit.OK
+        assert "problem" not in capsys.readouterr().out
+        manager.problem = "b cannot be reached"
+        assert main(["status", "--admin", url]) == Exit.OK
+
+    assert "problem    b cannot be reached" in capsys.readouterr().out.splitlines()
+
+
 def test_the_environment_names_the_node_and_an_argument_wins_over_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

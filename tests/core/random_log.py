@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from pydrm.core import machine
+from pydrm.core import placement
 from pydrm.core.commands import (
     AddResources,
     AddVoter,
@@ -85,7 +85,7 @@ class RandomLog:
             (8, Place),
             (1, self._add_voter),
             (1, self._remove_voter),
-            (1, self._raise_protocol),
+            (4, self._raise_protocol),
             (1, self._pause),
             (2, self._resume),
             (3, self._give_up),
@@ -239,7 +239,7 @@ class RandomLog:
 
 
 def main(path: str) -> None:
-    machine.STEP_ASSIGNMENTS_MAX = STEP_MAX
+    placement.STEP_ASSIGNMENTS_MAX = STEP_MAX
     state = State()
     for request in pickle.loads(Path(path).read_bytes()):
         apply(state, request)

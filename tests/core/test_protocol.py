@@ -110,7 +110,7 @@ def pair() -> tuple[Replica, Replica]:
     """An old and a new replica of a cluster in which a and b run the old version and hold things."""
     old, new = Replica(OLD), Replica(NEW)
     commands = [
-        Form("orders", VOTERS, LEASE_TTL_MS),
+        Form("orders", VOTERS[:2], LEASE_TTL_MS),
         join("a", nonce="a", directory="disk-a"),
         join("b", nonce="b", directory="disk-b"),
         add("r1", "r2", "r3"),

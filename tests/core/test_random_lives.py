@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pydrm.core import machine
+from pydrm.core import placement
 from pydrm.core.commands import (
     AddResources,
     AddVoter,
@@ -63,13 +63,13 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.mail: list[Request] = []
-        self.limit = machine.STEP_ASSIGNMENTS_MAX
+        self.limit = placement.STEP_ASSIGNMENTS_MAX
 
     def teardown(self) -> None:
         try:
             self.calm_down()
         finally:
-            machine.STEP_ASSIGNMENTS_MAX = self.limit
+            placement.STEP_ASSIGNMENTS_MAX = self.limit
 
     @initialize(
         limit=st.sampled_from([1, 2, 3, 500]),
@@ -80,7 +80,7 @@ class Lives(RuleBasedStateMachine):
     )
     def begin(self, limit: int, first: int, eager: set[str], added: AddResources, more: AddResources) -> None:
         # A small limit, so that seven resources are as many as a million.
-        machine.STEP_ASSIGNMENTS_MAX = limit
+        placement.STEP_ASSIGNMENTS_MAX = limit
         self.world.eager = eager
         for node in NODES[:first]:
             self.world.start(node, f"disk-{node}", nonce=f"{node}-1")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import pydrm
-from pydrm.core import machine
+from pydrm.core import placement
 from pydrm.core.invariants import check
 from pydrm.core.machine import apply
 from pydrm.core.records import Phase
@@ -27,7 +27,7 @@ from tests.core.random_log import STEP_MAX, RandomLog
 
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "STEP_ASSIGNMENTS_MAX", STEP_MAX)
+    monkeypatch.setattr(placement, "STEP_ASSIGNMENTS_MAX", STEP_MAX)
 
 
 def said_by_a_replica(log: Path, *, hash_seed: int) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.core.changes import ProtocolRaised, VotersChanged
-from pydrm.core.commands import AddVoter, Command, Done, RaiseProtocol, Reason, RemoveVoter, RequestId
+from pydrm.core.commands import AddVoter, Command, Done, RaiseProtocol, Reason, Refused, RemoveVoter, RequestId
 from pydrm.core.machine import Outcome
 from pydrm.core.protocol import PROTOCOL, raisable
 from pydrm.core.records import Role, Settings, Voter
@@ -164,9 +164,14 @@ def joined(**protocols: int) -> Cluster:
     return house
 
 
+def all_joined(protocol: int, **others: int) -> Cluster:
+    """Every voter has, at *protocol*, but for *others*."""
+    return joined(**{voter.name: protocol for voter in VOTERS} | others)
+
+
 def test_the_protocol_is_raised_once_all_can_apply_it():
     """From then on it may be used, and for ever."""
-    house = joined(a=2, b=3)
+    house = all_joined(2, b=3)
     expected = replace(settings(house), protocol=2)
 
     outcome = house.apply(RaiseProtocol(2))
@@ -177,13 +182,13 @@ def test_the_protocol_is_raised_once_all_can_apply_it():
 
 def test_it_is_raised_by_more_than_one_at_once_if_all_can():
     """Whoever skips a version need not go through each protocol between."""
-    assert isinstance(joined(a=5, b=4).do(RaiseProtocol(4)), Done)
+    assert isinstance(all_joined(5, b=4).do(RaiseProtocol(4)), Done)
 
 
 @pytest.mark.parametrize("to", [0, 1, 2])
 def test_it_is_never_lowered_and_a_raise_that_comes_again_is_stale(to: int):
     """What the log may hold it may hold for ever."""
-    house = joined(a=2)
+    house = all_joined(2)
     house.apply(RaiseProtocol(2))
 
     outcome = house.apply(RaiseProtocol(to))
@@ -194,7 +199,7 @@ def test_it_is_never_lowered_and_a_raise_that_comes_again_is_stale(to: int):
 
 def test_it_is_not_raised_while_somebody_could_not_apply_it_and_they_are_named():
     """A living node of either role, and a voter that is down: it votes when it comes back."""
-    house = joined(a=2, b=1, c=1, d=2)
+    house = all_joined(2, b=1, c=1)
     house.expire("c")
     house.apply(replace(join("w1"), role=Role.WORKER))
     house.apply(replace(join("w2"), role=Role.WORKER))
@@ -208,18 +213,56 @@ def test_it_is_not_raised_while_somebody_could_not_apply_it_and_they_are_named()
     )
 
 
-def test_a_voter_that_was_removed_need_not_be_waited_for():
-    """That is what to do with one that never comes back."""
-    house = joined(a=2, f=1)
-    house.expire("f")
+def test_it_is_not_raised_while_a_voter_never_joined_and_the_ways_out_are_named():
+    """Nobody knows what it can apply, and it follows the log already."""
+    house = joined(**dict.fromkeys("abcd", 2))
+
+    outcome = house.apply(RaiseProtocol(2))
+
+    assert refused(outcome) is Reason.UNSUPPORTED
+    assert outcome.answer.detail == (
+        "e has a vote and never joined: start it, or pydrm nodes remove e; "
+        "f has a vote and never joined: start it, or pydrm nodes remove f"
+    )
+    for name in "ef":
+        house.apply(replace(join(name), protocol=2))
+    assert house.do(RaiseProtocol(2)) == Done()
+
+
+def test_those_that_are_behind_and_those_that_never_joined_are_told_apart():
+    """One is to be upgraded, the other to be started or removed."""
+    house = joined(**dict.fromkeys("abcd", 2), e=1)
+
+    assert house.do(RaiseProtocol(2)) == Refused(
+        Reason.UNSUPPORTED,
+        "e speaks protocol 1: install a newer pydrm there and start it first; "
+        "f has a vote and never joined: start it, or pydrm nodes remove f",
+    )
+
+
+@pytest.mark.parametrize("f", [{}, {"f": 1}])
+def test_a_voter_that_was_removed_need_not_be_waited_for(f: dict[str, int]):
+    """That is what to do with one that never comes back, or never came."""
+    house = joined(**dict.fromkeys("abcde", 2), **f)
+    if f:
+        house.expire("f")
     house.apply(REMOVE)
+
+    assert isinstance(house.do(RaiseProtocol(2)), Done)
+
+
+def test_a_voter_that_is_down_counts_as_what_it_joined_as():
+    """It need not run for a raise; it comes back as what it was, or as something newer."""
+    house = all_joined(2)
+    house.expire("f")
 
     assert isinstance(house.do(RaiseProtocol(2)), Done)
 
 
 def test_a_node_that_is_behind_cannot_join_any_more_and_is_told_what_to_do():
     """It would meet an entry that it cannot read."""
-    house = joined(a=2)
+    house = all_joined(2)
+    house.expire("b")
     house.apply(RaiseProtocol(2))
 
     outcome = house.apply(join("b"))
@@ -231,11 +274,6 @@ def test_a_node_that_is_behind_cannot_join_any_more_and_is_told_what_to_do():
 # --- when it is raised -----------------------------------------------------------------------------------------------
 
 
-def all_joined(**protocols: int) -> Cluster:
-    """Every voter has, at the highest protocol of this version unless it says otherwise."""
-    return joined(**{voter.name: PROTOCOL for voter in VOTERS} | protocols)
-
-
 @pytest.fixture
 def _two(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if this version could apply protocol 2."""
@@ -245,7 +283,7 @@ def _two(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_two")
 def test_it_can_be_raised_when_every_voter_and_every_living_node_can_apply_more():
     """To what this version knows, whatever newer ones could do; and then no more."""
-    house = all_joined(a=2, b=2, c=3, d=2, e=2, f=2)
+    house = all_joined(2, c=3)
 
     assert raisable(house.state) == 2
     house.apply(RaiseProtocol(2))
@@ -255,19 +293,18 @@ def test_it_can_be_raised_when_every_voter_and_every_living_node_can_apply_more(
 @pytest.mark.usefixtures("_two")
 def test_it_cannot_be_raised_while_a_voter_is_behind_or_was_never_there():
     """One that is down comes back with its vote; of one that never joined nobody knows what it can apply."""
-    twos = dict.fromkeys("abcde", 2)
-    behind = all_joined(**twos, f=1)
+    behind = all_joined(2, f=1)
     behind.expire("f")
 
     assert raisable(behind.state) is None
-    assert raisable(joined(**twos).state) is None
+    assert raisable(joined(**dict.fromkeys("abcde", 2)).state) is None
     assert raisable(State()) is None
 
 
 @pytest.mark.usefixtures("_two")
 def test_a_worker_that_is_behind_counts_for_as_long_as_it_lives():
     """It has no vote and holds nothing when it is down; it must join anew, and is refused then."""
-    house = all_joined(**dict.fromkeys("abcdef", 2))
+    house = all_joined(2)
     house.apply(replace(join("w1"), role=Role.WORKER))
 
     assert raisable(house.state) is None
@@ -277,14 +314,14 @@ def test_a_worker_that_is_behind_counts_for_as_long_as_it_lives():
 
 def test_this_version_raises_nothing_that_it_cannot_apply_itself():
     """However new the others are."""
-    assert raisable(all_joined(**dict.fromkeys("abcdef", PROTOCOL + 1)).state) is None
+    assert raisable(all_joined(PROTOCOL + 1).state) is None
 
 
 def test_settings_are_in_a_picture():
     """With voters, addresses and all."""
-    house = joined(a=2)
-    house.apply(ADD)
+    house = all_joined(2)
     house.apply(RaiseProtocol(2))
+    house.apply(ADD)
 
     restored = through_bytes(house.state)
 

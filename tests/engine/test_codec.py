@@ -130,7 +130,19 @@ NUMBERS = {
 
 FRAMES: list[Frame] = [
     Hello(
-        1, "orders", "a", "voter", "replica-a", "orders-1", 3, "nonce", "a:7000", ("a", "b"), (("a", "replica-a"),), 7
+        3,
+        "orders",
+        "a",
+        "voter",
+        "replica-a",
+        "orders-1",
+        3,
+        "nonce",
+        "a:7000",
+        ("a", "b"),
+        (("a", "replica-a"),),
+        7,
+        2,
     ),
     Refusal("no"),
     Ping(),
@@ -305,6 +317,15 @@ def test_a_hello_without_members_is_read():
 
     assert decode_frame(msgspec.msgpack.encode(fields)) == Hello(
         1, "orders", "a", "voter", "replica-a", "", 1, "nonce", "a:7000", ("a",)
+    )
+
+
+def test_a_hello_of_a_wire_format_to_come_is_read():
+    """It has fields that nobody knows here; what is wrong can be said only to whoever was understood."""
+    fields = [1, 8, "orders", "a", "voter", "replica-a", "", 1, "nonce", "a:7000", ["a"], [], 0, 7, "new", {"newer": 1}]
+
+    assert decode_frame(msgspec.msgpack.encode(fields)) == Hello(
+        8, "orders", "a", "voter", "replica-a", "", 1, "nonce", "a:7000", ("a",), oldest_version=7
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pydrm.engine.frames import Hello
-from pydrm.engine.handshake import PROTOCOL, Formation, formation, objection
+from pydrm.engine.handshake import WIRE_FORMAT, Formation, common_format, formation, objection
 
 VOTERS = ("a", "b", "c")
 MEMBERS = (("a", "replica-a"), ("b", "replica-b"), ("c", "replica-c"))
@@ -17,7 +17,7 @@ MEMBERS = (("a", "replica-a"), ("b", "replica-b"), ("c", "replica-c"))
 def hello(node: str, **fields: object) -> Hello:
     """What a node of an unformed cluster says."""
     plain = Hello(
-        version=PROTOCOL,
+        version=WIRE_FORMAT,
         cluster="orders",
         node=node,
         role="voter",
@@ -71,7 +71,6 @@ def test_whoever_fits_is_wanted(mine: Hello, theirs: Hello):
 @pytest.mark.parametrize(
     ("mine", "theirs", "reason"),
     [
-        (A, hello("b", version=2), "it speaks protocol 2, this node 1"),
         (A, hello("b", cluster="invoices"), "it belongs to cluster 'invoices', this node to 'orders'"),
         (A, hello("a"), "it calls itself 'a', like this node; every node needs a name of its own"),
         (A, hello("d"), "'d' is not among the peers of this node, a, b, c"),
@@ -137,6 +136,56 @@ def test_of_two_processes_of_one_node_the_newer_is_wanted(boot: int, nonce: str,
     reason = objection(A, hello("b", boot=boot, nonce=nonce), (3, "nonce-b"))
 
     assert reason == ("" if wanted else f"it is an old incarnation of b (boot {boot}; boot 3 was here)")
+
+
+# --- which wire format they use --------------------------------------------------------------------------------------
+
+
+def speaks(node: str, oldest: int, newest: int) -> Hello:
+    """A node that speaks these wire formats."""
+    return hello(node, version=newest, oldest_version=oldest)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "used"),
+    [
+        (speaks("a", 1, 1), speaks("b", 1, 1), 1),
+        (speaks("a", 1, 3), speaks("b", 2, 5), 3),
+        (speaks("a", 1, 9), speaks("b", 4, 4), 4),
+        (speaks("a", 1, 2), speaks("b", 2, 3), 2),
+        (speaks("a", 1, 2), speaks("b", 3, 4), None),
+        (speaks("a", 1, 2), hello("b", version=2), 2),
+        (speaks("a", 1, 2), hello("b", version=3), None),
+        (speaks("a", 1, 9), speaks("b", 7, 5), None),
+    ],
+)
+def test_two_nodes_use_the_highest_wire_format_that_both_speak(one: Hello, other: Hello, used: int | None):
+    """Who names no oldest speaks the newest only; who names a range that is none speaks nothing."""
+    assert common_format(one, other) == common_format(other, one) == used
+    assert (objection(one, other, None) == "") == (used is not None)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "reason"),
+    [
+        (
+            speaks("b", 1, 2),
+            speaks("a", 3, 4),
+            "b speaks wire formats 1 to 2 and a wire formats 3 to 4: start b with a pydrm that speaks wire format 3",
+        ),
+        (
+            hello("b", version=1),
+            hello("a", version=2),
+            "b speaks wire format 1 and a wire format 2: start b with a pydrm that speaks wire format 2",
+        ),
+    ],
+)
+def test_nodes_without_a_wire_format_in_common_are_told_which_of_them_to_upgrade(
+    older: Hello, newer: Hello, reason: str
+):
+    """In the same words on both sides, before anything else that does not fit."""
+    assert objection(older, newer, None) == objection(newer, older, None) == reason
+    assert objection(newer, msgspec.structs.replace(older, cluster="invoices"), None) == reason
 
 
 # --- when a cluster is formed ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from pydrm.engine import raft
+from pydrm.engine.elections import Elections
 from pydrm.engine.frames import SnapshotOffer
 from pydrm.engine.journal import Journal
 from pydrm.engine.raft import Raft
@@ -92,7 +93,7 @@ def test_who_led_and_does_not_any_more_is_linked_with_all_again():
     submit(world, 5)
     world.members["a"].take_snapshot(tail=0)
     world.members["a"].running.connected("c")
-    world.members["a"].running._next_indexes[world.members["a"].running._node("c")] = 2
+    world.members["a"].running._group.send_from("c", 2)
     world.clock.seconds += 0.1
     world.members["a"].running.tick()
     assert world.members["a"].running.lagging == ["c"]
@@ -103,7 +104,7 @@ def test_who_led_and_does_not_any_more_is_linked_with_all_again():
         world.members["a"].running.tick()
 
     assert not world.members["a"].running.is_leader
-    assert world.members["a"].running._core.isNodeConnected(world.members["a"].running._node("c"))
+    assert world.members["a"].running._group.is_connected("c")
 
 
 def test_who_has_much_to_apply_does_so_in_portions(monkeypatch: pytest.MonkeyPatch):
@@ -339,7 +340,7 @@ def test_who_voted_alone_once_does_not_lead_alone_again():
 
 def test_without_the_guard_it_leads_alone(monkeypatch: pytest.MonkeyPatch):
     """The test of the test: PySyncObj stands, and commits all it has, before it applies any of that."""
-    monkeypatch.setattr(Raft, "_tick_without_standing", lambda it: it._core.doTick(0))
+    monkeypatch.setattr(Elections, "tick_without_standing", lambda it: it._core.doTick(0))
 
     assert leads_unlinked(alone_at_first_and_back_when_the_others_went_on())
 

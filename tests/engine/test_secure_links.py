@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pydrm.cli.authority import Authority
-from pydrm.engine import Security, link, transport
+from pydrm.engine import Security, dialler, link, transport
 from pydrm.engine.frames import Forward, Vote
 from pydrm.errors import ConfigurationError
 from pydrm.testing.ports import Ports
@@ -40,7 +40,7 @@ def certificates(tmp_path: Path) -> Certificates:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(transport, "_REFUSED_BACKOFF_S", 0.02)
+    monkeypatch.setattr(dialler, "_REFUSED_BACKOFF_S", 0.02)
     caplog.set_level(logging.INFO, "pydrm")
 
 

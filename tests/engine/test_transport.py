@@ -11,7 +11,7 @@ from itertools import combinations
 import msgspec
 import pytest
 
-from pydrm.engine import complaints, link, lobby, raft, transport
+from pydrm.engine import complaints, dialler, link, lobby, raft, transport
 from pydrm.engine.frames import (
     Append,
     Forward,
@@ -54,7 +54,7 @@ async def test_nodes_that_dial_each_other_at_the_same_time_keep_the_same_connect
     addresses: Addresses, monkeypatch: pytest.MonkeyPatch, time: int
 ):
     """Ten times over, for whether two connections meet is chance."""
-    monkeypatch.setattr(transport, "_YIELD_S", 0.0)
+    monkeypatch.setattr(dialler, "_YIELD_S", 0.0)
     a, b = Peer("a", addresses, "ab"), Peer("b", addresses, "ab")
     async with running(a, b):
         await until(lambda: a.links and b.links and not a.strangers and not b.strangers)
@@ -218,13 +218,13 @@ async def test_an_address_that_is_none_does_not_stop_dialling(addresses: Address
     """A peer can say what it wants of itself; the configured address is still tried."""
     a = Peer("a", addresses, "ab")
     tried: list[str] = []
-    dial = a.transport._dial
+    dial = a.transport._dialler._dial
 
     async def noted(name: str, address: str) -> None:
         tried.append(address)
         await dial(name, address)
 
-    monkeypatch.setattr(a.transport, "_dial", noted)
+    monkeypatch.setattr(a.transport._dialler, "_dial", noted)
     async with running(a):
         for nonsense in ("nonsense", "127.0.0.1:99999999", "127.0.0.1:-1", "\x00:1", "x" * 300 + ":1"):
             async with Stranger.dial(addresses["a"]) as liar:
@@ -256,7 +256,7 @@ async def test_a_node_of_another_cluster_is_refused_and_both_sides_say_so_once(
     addresses: Addresses, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     """They meet again and again; their logs say it once a minute, their status as long as it is so."""
-    monkeypatch.setattr(transport, "_REFUSED_BACKOFF_S", 0.02)
+    monkeypatch.setattr(dialler, "_REFUSED_BACKOFF_S", 0.02)
     a, b = Peer("a", addresses, "ab"), Peer("b", addresses, "ab", cluster="invoices")
     greeted: list[str] = []
     for peer in (a, b):
@@ -279,9 +279,30 @@ async def test_a_node_of_another_cluster_is_refused_and_both_sides_say_so_once(
 
 
 @on_a_loop
+async def test_nodes_with_a_wire_format_in_common_are_linked(addresses: Addresses):
+    """In a rolling upgrade the newer ones go on speaking what the older ones do."""
+    a, b = Peer("a", addresses, "ab", version=1), Peer("b", addresses, "ab", version=3, oldest_version=1)
+    async with running(a, b):
+        await until(lambda: a.links == ["b"] and b.links == ["a"])
+
+
+@on_a_loop
+async def test_nodes_without_a_wire_format_in_common_say_the_same_of_which_to_upgrade(addresses: Addresses):
+    """Whichever log is read."""
+    a, b = Peer("a", addresses, "ab", version=1), Peer("b", addresses, "ab", version=3, oldest_version=2)
+    async with running(a, b):
+        await until(lambda: a.transport.problem and b.transport.problem)
+
+        reason = "a speaks wire format 1 and b wire formats 2 to 3: start a with a pydrm that speaks wire format 2"
+        assert a.transport.problem == f"b does not fit: {reason}"
+        assert b.transport.problem == f"a does not fit: {reason}"
+        assert a.links == b.links == []
+
+
+@on_a_loop
 async def test_a_problem_that_was_mended_is_none(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
     """The other node is restarted with the right configuration."""
-    monkeypatch.setattr(transport, "_REFUSED_BACKOFF_S", 0.02)
+    monkeypatch.setattr(dialler, "_REFUSED_BACKOFF_S", 0.02)
     a = Peer("a", addresses, "ab")
     async with running(a):
         async with running(Peer("b", addresses, "ab", voters=("a", "b"))):

@@ -100,6 +100,29 @@ def test_what_one_of_three_had_is_held_again_after_one_lease_and_the_others_come
     assert cluster.verify() == []
 
 
+def test_while_nothing_is_assigned_the_status_says_so_and_what_ends_it(cluster: SimulatedCluster):
+    """On every node that knows of it, and no longer than it is so."""
+    lose(cluster, "a", "b")
+    cluster.kill("c")
+    recover_on(cluster, "c")
+
+    cluster.start("c")
+    cluster.run(1.0)
+    cluster.start("a")
+    cluster.run(0.7)
+    problems = {name: cluster.nodes[name].manager.status()["problem"] for name in "ac"}
+    assert held_on(cluster, "c") == 0
+    cluster.run(TTL_S)
+
+    assert problems["c"] == (
+        "recovered as a new cluster: no resource is given a holder, nor moved, "
+        "until c has led for 2 s (lease_ttl); that ends by itself"
+    )
+    assert problems["c"] in problems["a"]
+    assert held_on(cluster, "c") + held_on(cluster, "a") == RESOURCES
+    assert [cluster.nodes[name].manager.status()["problem"] for name in "ac"] == ["", ""]
+
+
 def test_an_old_node_that_was_only_cut_off_is_refused(cluster: SimulatedCluster):
     """Its lease was over long ago, and its cluster is another one; with its disk emptied it is welcome."""
     cluster.partition("ab", "c")

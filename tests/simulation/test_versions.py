@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pydrm import ClusterRefused, Outdated, Resource
 from pydrm.core import machine
@@ -354,7 +355,8 @@ def take_any_raise(patch: pytest.MonkeyPatch, machine: Any, command: type) -> No
     decide = machine._DECIDERS[command]
 
     def blind(state: Any, raising: Any) -> Any:
-        return decide(SimpleNamespace(settings=state.settings, nodes={}), raising)
+        able = {name: replace(node, protocol=raising.to) for name, node in state.nodes.items()}
+        return decide(SimpleNamespace(settings=state.settings, nodes=able), raising)
 
     patch.setitem(machine._DECIDERS, command, blind)
 

@@ -4,7 +4,7 @@ Another version of pydrm beside this one, in the same process: a copy of its who
 What an app has in its hands, the errors and `Resource`, is of this version on both sides; what is said on the wire,
 written to disk and kept in the state is of one version or the other.
 
-The next version has protocol 2, and with it
+The next version speaks one wire format more, and has protocol 2, and with it
     a command that nobody knew before, `Annotate`, which puts a note on a resource;
     a field more in an old command, `AddResources.note`, which it sends at all times and which counts from then on;
     a field more in an old record, `Record.note`.
@@ -75,6 +75,7 @@ _ANNOTATE_METHOD = '''
 
 # (module, what it says, what the next version says there)
 PATCHES = (
+    ("engine/handshake.py", "\nWIRE_FORMAT = 1\n", "\nWIRE_FORMAT = 2\n"),
     ("core/protocol.py", "\nPROTOCOL = 1\n", "\nPROTOCOL = 2\n"),
     ("core/protocol.py", "SINCE: dict[type, int] = {}", "SINCE: dict[type, int] = {Annotate: 2}"),
     ("core/protocol.py", "import Reason,", "import Annotate, Reason,"),
