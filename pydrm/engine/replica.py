@@ -129,7 +129,8 @@ class Replica:
             ConfigurationError: The data directory is damaged, or the address cannot be bound.
             DiskFailed: The data directory cannot be read or written.
         """
-        self._directory.open_journal(await restore_newest(self._directory, self.state))
+        base = await restore_newest(self._directory, self.state)
+        await asyncio.get_running_loop().run_in_executor(self._disk, self._directory.open_journal, base)
         self._outbox = Outbox(
             self._directory.journal,
             self._disk,

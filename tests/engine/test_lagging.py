@@ -106,12 +106,10 @@ def test_who_led_and_does_not_any_more_is_linked_with_all_again():
     assert world.members["a"].running._core.isNodeConnected(world.members["a"].running._node("c"))
 
 
-def test_who_has_much_to_apply_does_so_in_portions(monkeypatch: pytest.MonkeyPatch):
-    """Between two of them the leader is heard and leases are looked after."""
-    monkeypatch.setattr(raft, "_APPLY_BYTES_PER_TICK", 1000)
-    world = led_by_a()
+def portions_of(world: World, missed: int) -> list[int]:
+    """How many entries node c applies in each tick, once it is linked again, after it missed so many."""
     world.isolate("c")
-    missed = [world.submit("a", b"command %d " % number + b"x" * 90) for number in range(100)]
+    commands = [world.submit("a", b"command %d " % number + b"x" * 90) for number in range(missed)]
     world.calm(0.5)
     c = world.members["c"]
     world.link("a", "c")
@@ -126,9 +124,28 @@ def test_who_has_much_to_apply_does_so_in_portions(monkeypatch: pytest.MonkeyPat
         c.disk_catches_up()
         world.deliver("c", "a")
         portions.append(len(c.applied) - before)
+    assert applied(world, "c")[-missed:] == commands
+    return portions
 
-    assert applied(world, "c")[-100:] == missed
+
+def test_who_has_much_to_apply_does_so_in_portions(monkeypatch: pytest.MonkeyPatch):
+    """Between two of them the leader is heard and leases are looked after."""
+    monkeypatch.setattr(raft, "_APPLY_BYTES_PER_TICK", 1000)
+    world = led_by_a()
+
+    portions = portions_of(world, missed=100)
+
     assert max(portions) < 15
+
+
+def test_what_takes_long_to_apply_is_applied_one_by_one():
+    """However short it is: an entry of 40 bytes may move 500 resources."""
+    world = led_by_a()
+    world.members["c"].apply_s = 0.02
+
+    portions = portions_of(world, missed=100)
+
+    assert max(portions) == 1
 
 
 # --- S2 --------------------------------------------------------------------------------------------------------------
