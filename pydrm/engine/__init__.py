@@ -2,7 +2,7 @@
 The only room that knows PySyncObj: consensus, journal and transport.
 
 Its face to the other rooms is `Engine`; another Raft could stand behind it. Start reading at `engine` and
-`replica`, then `raft` and `guards`, `outbox` and `journal`, `transport`, `handshake` and `tls`.
+`replica`, then `seat`, `raft` and `guards`, `storage`, `outbox` and `journal`, `transport`, `handshake` and `tls`.
 """
 
 from __future__ import annotations

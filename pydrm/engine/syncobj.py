@@ -169,7 +169,7 @@ def make_core(
     A SyncObj that ticks when it is told to, and the transport through which it is told what came in.
 
     A tick that has something to apply applies one entry, and goes on until `_APPLY_S` have passed: how long an entry is
-    does not tell what it costs. `Place` has 40 bytes and moves 500 resources, and a node that comes back has hundreds.
+    does not tell what it costs. `Place` has a few bytes and moves 500 resources, and who comes back has hundreds.
 
     Args:
         me: This node's name.
