@@ -20,6 +20,9 @@ class Clock(Protocol):
     def now(self) -> float:
         """Seconds since an arbitrary start; never goes back, and counts the time spent suspended."""
 
+    def wall(self) -> float:
+        """Seconds since the epoch, to be shown to people; nothing is decided by it, because it jumps."""
+
     async def sleep(self, seconds: float) -> None:
         """Return after *seconds*; other tasks of the caller's loop run meanwhile."""
 
@@ -43,6 +46,9 @@ class SystemClock:
 
     def now(self) -> float:
         return time.clock_gettime(self._source)
+
+    def wall(self) -> float:
+        return time.time()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -9,47 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.checkpoints import Checkpoints
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
-from pydrm.agent.hold import Hold
+from pydrm.agent.hold import Bookmark, Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
-from pydrm.agent.outbox import Outbox
 from pydrm.agent.pace import Handoffs
 from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
+from pydrm.agent.reporter import Cluster, Reporter
 from pydrm.clock import Clock, Random
 from pydrm.core import commands
-from pydrm.core.commands import Answer, Command, HandleReport, Release, Report
-from pydrm.core.records import AssignmentKey, Holder, Phase
+from pydrm.core.commands import Failure, HandleReport
+from pydrm.core.records import AssignmentKey, Condition, Incarnation, Phase
 from pydrm.core.resource import Resource
-from pydrm.core.state import State
 from pydrm.engine.codec import resource_of
 from pydrm.errors import Permanent
 
-__all__ = ["Agent", "Cluster"]
+__all__ = ["Agent"]
 
 logger = logging.getLogger(__name__)
 
 LOOK_BATCH = 200
 OPEN_SLOT_S = 1.0
 POLL_S = 0.005
-REPORT_GATHER_S = 0.003
-
-
-class Cluster(Protocol):
-    """What the agent needs from below."""
-
-    @property
-    def state(self) -> State: ...
-
-    async def propose(self, command: Command, *, timeout: float) -> Answer:
-        """The answer once *command* is applied on this node; raises Unavailable after *timeout* seconds."""
 
 
 class Agent:
@@ -59,6 +47,10 @@ class Agent:
         open_concurrency: How many first tries to open may be under way.
         close_concurrency: How many polite closes may be under way.
         handoff_window: How many resources may be between this node and their next holder.
+        give_up_after: How many failures in a row make this node ask that another one tries; 0: never. A resource's
+            field of that name goes before it.
+        quarantine_s: How long what no node could open is left alone.
+        checkpoint_interval_s: How often one resource's checkpoint may be saved.
     """
 
     def __init__(
@@ -75,6 +67,9 @@ class Agent:
         open_concurrency: int = 64,
         close_concurrency: int = 16,
         handoff_window: int = 16,
+        give_up_after: int = 10,
+        quarantine_s: float = 60.0,
+        checkpoint_interval_s: float = 1.0,
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -86,6 +81,7 @@ class Agent:
         self._close_timeout_s = close_timeout_s
         self._open_concurrency = open_concurrency
         self._close_concurrency = close_concurrency
+        self._give_up_after = give_up_after
 
         self._incarnation = 0
         self._may_open = False
@@ -102,22 +98,23 @@ class Agent:
         self._opening: dict[int, float] = {}  # token -> when the try began
         self._closing: set[int] = set()
         self._handoffs = Handoffs(handoff_window)
-        self._releases: Outbox[commands.Handle] = Outbox(
+        self._reporter = Reporter(
+            node,
             cluster,
-            command=lambda handles: Release(node, self._incarnation, handles),
-            due=lambda handle: handle.token in self._let_go.get((handle.resource, handle.slot), ()),
-            said=lambda handles: self.changed([(handle.resource, handle.slot) for handle in handles]),
+            let_go=lambda handle: handle.token in self._let_go.get((handle.resource, handle.slot), ()),
+            said=self.changed,
             clock=clock,
-            backoff=Backoff(random, base_s=0.05, cap_s=1.0),
+            random=random,
+            quarantine_s=quarantine_s,
         )
-        self._reports: Outbox[HandleReport] = Outbox(
+        self._checkpoints = Checkpoints(
+            node,
+            lambda: self._incarnation,
             cluster,
-            command=lambda reports: Report(node, self._incarnation, reports),
-            due=self._is_news,
-            said=lambda reports: None,
+            lambda: cluster.state,
             clock=clock,
             backoff=Backoff(random, base_s=0.05, cap_s=1.0),
-            gather_s=REPORT_GATHER_S,
+            interval_s=checkpoint_interval_s,
         )
 
     # --- what the warden calls ---------------------------------------------------------------------------------------
@@ -132,8 +129,8 @@ class Agent:
         self._incarnation = incarnation
         self._cut_all()
         self._let_go.clear()
-        self._releases.clear()
-        self._reports.clear()
+        self._reporter.joined(incarnation)
+        self._checkpoints.clear()
         self._handoffs.clear()
         self._may_open = not self._closed
         self._look_at_all()
@@ -171,8 +168,8 @@ class Agent:
         """Work until cancelled; owns every handler's task."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            tasks.create_task(self._releases.run(), name="pydrm releases")
-            tasks.create_task(self._reports.run(), name="pydrm reports")
+            tasks.create_task(self._reporter.run(), name="pydrm reports")
+            tasks.create_task(self._checkpoints.run(), name="pydrm checkpoints")
             while True:
                 await self._wait_for_work()
                 for key in list(islice(self._dirty, LOOK_BATCH)):
@@ -196,6 +193,8 @@ class Agent:
         deadline = self._clock.now() + self._close_timeout_s + 2 * CUT_TIMEOUT_S
         while self._handles and self._clock.now() < deadline:
             await self._clock.sleep(POLL_S)
+        if self._lease.valid(self._clock.now()):
+            await self._checkpoints.flush()
         return self.handle_count
 
     # --- one assignment ----------------------------------------------------------------------------------------------
@@ -222,7 +221,9 @@ class Agent:
                     handles[action.token].cut()
                 case Deed.RELEASE:
                     self._let_go.setdefault(key, set()).add(action.token)
-                    self._releases.put(commands.Handle(*key, action.token))
+                    self._reporter.released(
+                        commands.Handle(*key, action.token, self._checkpoints.unsaved(action.token))
+                    )
                 case Deed.FORGET:
                     self._forget(key, action.token)
 
@@ -232,6 +233,7 @@ class Agent:
         self._to_hand_off.pop(token, None)
 
     def _forget(self, key: AssignmentKey, token: int) -> None:
+        self._checkpoints.forget(token)
         self._let_go[key].discard(token)
         if not self._let_go[key]:
             del self._let_go[key]
@@ -293,7 +295,9 @@ class Agent:
             fence=self._fence,
             clock=self._clock,
             backoff=Backoff(self._random),
+            give_up_after=self._patience(key, resource),
             told=self._told,
+            gave_up=lambda handle: self._reporter.gave_up(Failure(*key, token, handle.detail)),
         )
         hold = Hold(
             resource,
@@ -304,6 +308,9 @@ class Agent:
             fence=self._fence,
             clock=self._clock,
             tell=handle.tell,
+            checkpoints=Bookmark(
+                note=partial(self._checkpoints.note, key, token), newest=partial(self._checkpoints.newest, key, token)
+            ),
         )
         kind = self._kinds.get(resource.kind) or _Unknown()
         self._opening[token] = now
@@ -312,7 +319,7 @@ class Agent:
         handle.owns(task)
         task.add_done_callback(partial(self._gone, handle))
         # After a fence the cluster may still think of it as open.
-        self._reports.put(HandleReport(*key, token, handle.condition))
+        self._reporter.reported(HandleReport(*key, token, handle.condition))
 
     def _end(self, handle: Handle) -> None:
         assert self._tasks is not None
@@ -345,16 +352,30 @@ class Agent:
             # It is stuck. It does not count against those that can still be closed.
             self._closing.discard(handle.token)
             self._woken.set()
-        self._reports.put(HandleReport(*handle.key, handle.token, handle.condition, handle.detail))
+        self._reporter.reported(
+            HandleReport(
+                *handle.key,
+                handle.token,
+                handle.condition,
+                handle.detail,
+                next_try_ms=handle.next_try_ms,
+                proven=handle.proven,
+            )
+        )
+        if handle.condition is Condition.OPEN and not handle.proven and self._failed(handle.key):
+            assert self._tasks is not None
+            self._tasks.create_task(handle.prove(), name=f"pydrm prove {handle.key[0]}")
 
-    def _is_news(self, report: HandleReport) -> bool:
-        claim = self._claim((report.resource, report.slot), report.token)
-        return claim is not None and (claim.condition, claim.detail) != (report.condition, report.detail)
-
-    def _claim(self, key: AssignmentKey, token: int) -> Holder | None:
+    def _failed(self, key: AssignmentKey) -> tuple[Incarnation, ...]:
         assignment = self._cluster.state.assignments.get(key)
-        claims: Sequence[Holder] = assignment.claims() if assignment is not None else ()
-        return next((claim for claim in claims if claim.token == token), None)
+        return assignment.failed if assignment is not None else ()
+
+    def _patience(self, key: AssignmentKey, resource: Resource) -> int:
+        """How many failures in a row are enough; 0: never."""
+        number = resource.get("give_up_after", self._give_up_after)
+        limit = number if isinstance(number, int) else self._give_up_after
+        # It was here before, and all others had it since.
+        return min(limit, 1) if (self._node, self._incarnation) in self._failed(key) else limit
 
 
 class _Unknown:

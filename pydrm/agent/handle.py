@@ -31,12 +31,16 @@ CUT_TIMEOUT_S = 0.25
 # A handler that was open for so long before it failed is tried again as soon as one that never failed.
 STABLE_S = 5.0
 
+# A try that comes sooner than this is not worth an entry of the log to announce it.
+NEXT_TRY_SHOWN_S = 1.0
+
 
 class Handle:
     """
     Attributes:
         stage: LIVE or CLOSING.
-        condition, detail: As it should be reported.
+        condition, detail, next_try_ms: As it should be reported; see `core.records.Holder`.
+        proven: Whether it has been open for so long that nobody needs to remember that it failed elsewhere.
     """
 
     def __init__(
@@ -47,17 +51,24 @@ class Handle:
         fence: Fence,
         clock: Clock,
         backoff: Backoff,
+        give_up_after: int,
         told: Callable[[Handle], None],
+        gave_up: Callable[[Handle], None],
     ) -> None:
         self.key = key
         self.token = token
         self.stage = Stage.LIVE
         self.condition = Condition.OPENING
         self.detail = ""
+        self.next_try_ms = 0
+        self.proven = False
         self._fence = fence
         self._clock = clock
         self._backoff = backoff
+        self._give_up_after = give_up_after
         self._told = told
+        self._gave_up = gave_up
+        self._failures = 0
         self._hold: Hold | None = None
         self._task: asyncio.Task[None] | None = None
         self._opened_at: float | None = None
@@ -134,25 +145,41 @@ class Handle:
             # Unless it was for this task, the handler let one out that was meant for something of its own.
             if self._task is None or self._task.cancelling():
                 raise
-            self._note_failure(Condition.RETRYING, "something that the handler waited for was cancelled", error)
+            return self._failed("something that the handler waited for was cancelled", error)
         except Fenced:
-            return self._next_delay()
+            return self._backoff.next_s()
         except (Permanent, ConfigurationError) as error:
             self._note_failure(Condition.FAILED, str(error) or "the handler gave up for good")
             return None
         except Temporary as error:
-            self._note_failure(Condition.RETRYING, str(error) or "the handler asked for another try")
-            return self._next_delay() if error.delay is None else max(error.delay, 0.0)
+            return self._failed(str(error) or "the handler asked for another try", delay=error.delay)
         except Exception as error:  # noqa: BLE001 (the border to code that is not ours: it must not end the agent)
-            self._note_failure(Condition.RETRYING, f"{type(error).__name__}: {error}", error)
-        else:
-            self._note_failure(Condition.RETRYING, "the handler returned by itself")
-        return self._next_delay()
+            return self._failed(f"{type(error).__name__}: {error}", error)
+        return self._failed("the handler returned by itself")
 
-    def _next_delay(self) -> float:
+    def _failed(self, detail: str, error: BaseException | None = None, delay: float | None = None) -> float:
+        """Note it, and say how long to wait before the next try."""
         if self._opened_at is not None and self._clock.now() - self._opened_at >= STABLE_S:
             self._backoff.reset()
-        return self._backoff.next_s()
+            self._failures = 0
+        if delay is None:
+            # A handler that says when to try again knows better than to try elsewhere.
+            self._failures += 1
+            delay = self._backoff.next_s()
+        delay = max(delay, 0.0)
+        next_try_ms = round((self._clock.wall() + delay) * 1000) if delay >= NEXT_TRY_SHOWN_S else 0
+        self._note_failure(Condition.RETRYING, detail, error, next_try_ms)
+        if self.stage is Stage.LIVE and 0 < self._give_up_after <= self._failures:
+            self._gave_up(self)
+        return delay
+
+    async def prove(self) -> None:
+        """Say so if it is still open, as it is now, in `STABLE_S`."""
+        opened_at = self._opened_at
+        await self._clock.sleep(STABLE_S)
+        if opened_at is not None and self._opened_at == opened_at and self.stage is Stage.LIVE:
+            self.proven = True
+            self._told(self)
 
     async def _wait(self, delay: float | None) -> None:
         if delay is None:
@@ -165,21 +192,25 @@ class Handle:
         done, _ = await asyncio.wait({self._task}, timeout=timeout_s)
         return bool(done)
 
-    def _note_failure(self, condition: Condition, detail: str, error: BaseException | None = None) -> None:
+    def _note_failure(
+        self, condition: Condition, detail: str, error: BaseException | None = None, next_try_ms: int = 0
+    ) -> None:
         if self.stage is not Stage.LIVE:
             return
         # Once per outage: a third party that is away for an hour fails thousands of tries.
         level = logging.DEBUG if self.condition is Condition.RETRYING is condition else logging.WARNING
         logger.log(level, "%s: %s", condition.value, detail, exc_info=error, extra=self._fields())
-        self._note(condition, detail[:DETAIL_CHARACTERS_MAX])
+        self._note(condition, detail[:DETAIL_CHARACTERS_MAX], next_try_ms)
 
-    def _note(self, condition: Condition, detail: str) -> None:
+    def _note(self, condition: Condition, detail: str, next_try_ms: int = 0) -> None:
         if condition is Condition.OPEN:
             self._opened_at = self._clock.now()
             if self.condition is Condition.RETRYING:
                 logger.info("open again", extra=self._fields())
-        if (condition, detail) != (self.condition, self.detail):
-            self.condition, self.detail = condition, detail
+        if condition is not Condition.OPEN:
+            self.proven = False
+        if (condition, detail, next_try_ms) != (self.condition, self.detail, self.next_try_ms):
+            self.condition, self.detail, self.next_try_ms = condition, detail, next_try_ms
             self._told(self)
 
     def _fields(self) -> dict[str, object]:

@@ -7,20 +7,23 @@ never kept as a flag: a flag could still be up after the lease is over, if the l
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease
 from pydrm.clock import Clock
-from pydrm.core.records import Condition
-from pydrm.core.resource import Resource
-from pydrm.errors import Fenced
+from pydrm.core.records import CHECKPOINT_BYTES_MAX, Condition
+from pydrm.core.resource import Json, Resource
+from pydrm.engine.codec import decode_checkpoint, encode_checkpoint
+from pydrm.errors import Fenced, InvalidResource
 
-__all__ = ["DETAIL_CHARACTERS_MAX", "Hold", "Message"]
+__all__ = ["DETAIL_CHARACTERS_MAX", "Bookmark", "Hold", "Message"]
 
 DETAIL_CHARACTERS_MAX = 200
 
@@ -42,6 +45,20 @@ class Message:
     token: int
 
 
+@attrs.frozen
+class Bookmark:
+    """
+    Where a hold's checkpoints go; the agent's.
+
+    Attributes:
+        note: Has a value saved; done when it is.
+        newest: What was noted last under this hold, or else what was saved last; None if nothing was.
+    """
+
+    note: Callable[[bytes], asyncio.Future[None]]
+    newest: Callable[[], bytes | None]
+
+
 class Hold:
     """
     One assignment to this node, under one fencing token. Belongs to the app's loop.
@@ -53,6 +70,7 @@ class Hold:
     """
 
     __slots__ = (
+        "_checkpoints",
         "_clock",
         "_fence",
         "_incarnation",
@@ -76,6 +94,7 @@ class Hold:
         fence: Fence,
         clock: Clock,
         tell: Tell,
+        checkpoints: Bookmark,
     ) -> None:
         self.resource = resource
         self.token = token
@@ -85,6 +104,7 @@ class Hold:
         self._fence = fence
         self._clock = clock
         self._tell = tell
+        self._checkpoints = checkpoints
         self._sockets: list[socket.socket] = []
         self._revoked = False
 
@@ -108,6 +128,49 @@ class Hold:
     def retrying(self, detail: str) -> None:
         """Say that it is down and being opened again; for handlers that reconnect without ending."""
         self._tell(Condition.RETRYING, detail[:DETAIL_CHARACTERS_MAX])
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """What was saved last for this resource, by this holder or an earlier one; None if nothing was."""
+        newest = self._checkpoints.newest()
+        return decode_checkpoint(newest) if newest is not None else None
+
+    async def checkpoint(self, value: Json | bytes) -> None:
+        """
+        Save how far this handler has got; return when a majority has it on disk.
+
+        Whoever holds the resource next is given the newest as `last_checkpoint`. One resource's is saved at most once in
+        `checkpoint_interval`, so this may take as long as that; of several that wait the newest is saved, for all of
+        them. A handler that does not want to wait calls `note_checkpoint`.
+
+        Args:
+            value: A JSON value, or bytes; at most 4,096 bytes when encoded (MessagePack).
+
+        Raises:
+            Fenced: This hold is over, and *value* is not saved: somebody else may have gone on from the one before.
+            InvalidResource: It is too long, or holds something else; nothing was saved.
+        """
+        # Cancelled, it is still saved: with the release, at the latest.
+        await asyncio.shield(self._note(value))
+
+    def note_checkpoint(self, value: Json | bytes) -> None:
+        """Have *value* saved soon, as `checkpoint` does, without waiting for it. Raises the same errors but Fenced."""
+        self._note(value)
+
+    def _note(self, value: Json | bytes) -> asyncio.Future[None]:
+        try:
+            encoded = encode_checkpoint(value)
+        except (TypeError, UnicodeEncodeError, OverflowError) as error:
+            raise InvalidResource(
+                f"must be JSON values or bytes: {error}", resource=self.resource.id, field="checkpoint"
+            ) from None
+        if len(encoded) > CHECKPOINT_BYTES_MAX:
+            raise InvalidResource(
+                f"is {len(encoded)} bytes, more than {CHECKPOINT_BYTES_MAX}; keep a position, not what is there",
+                resource=self.resource.id,
+                field="checkpoint",
+            )
+        return self._checkpoints.note(encoded)
 
     def guard(self, sock: socket.socket) -> None:
         """

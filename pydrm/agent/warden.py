@@ -14,9 +14,10 @@ from typing import Protocol
 
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
+from pydrm.agent.quarantine import QuarantineWatch
 from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
-from pydrm.core.changes import AssignmentChanged, AssignmentDropped, LeaseEnded, NodeChanged
+from pydrm.core.changes import AssignmentChanged, AssignmentDropped, Defined, LeaseEnded, NodeChanged, Undefined
 from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Renew, Request
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import unfinished
@@ -94,6 +95,7 @@ class Warden:
         self._lease_ttl_ms = round(lease_ttl_s * 1000)
         self._keeper = LeaseKeeper(lease, node, lease_ttl_s, address=address, new_nonce=new_nonce, role=role)
         self._watch = LeaseWatch()
+        self._quarantines = QuarantineWatch()
         self._mine: set[AssignmentKey] = set()
         self._changed: dict[AssignmentKey, None] = {}
         self._answered_at = clock.now()
@@ -136,12 +138,15 @@ class Warden:
                 self._watch.note(change, now)
                 if isinstance(change, LeaseEnded):
                     self._act(self._keeper.lease_ended(change.node.name, change.node.incarnation, now))
+            elif isinstance(change, (Defined, Undefined)):
+                self._quarantines.note(change, now)
         if isinstance(request.command, Renew):
             self._act(self._keeper.applied_renew(request.command, outcome.answer))
 
     def restored(self, now: float) -> None:
         state = self._port.state
         self._watch.restored(state.nodes.values(), now)
+        self._quarantines.restored(state, now)
         for step in self._keeper.restored(state.nodes.get(self._node), now):
             self._act(step)
         mine = set(state.held_by(self._node, self._lease.incarnation))
@@ -162,6 +167,8 @@ class Warden:
         for expire in self._watch.due(now, footing.leads_since):
             _log.info("the lease of %s ended without renewal", expire.node, extra={"node": expire.node})
             self._port.submit(expire)
+        for end in self._quarantines.due(now, footing.leads_since):
+            self._port.submit(end)
         if footing.leads_since is not None and footing.applied != self._looked_for_work_at:
             self._looked_for_work_at = footing.applied
             if unfinished(self._port.state):

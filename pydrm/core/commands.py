@@ -28,6 +28,7 @@ __all__ = [
     "EndQuarantine",
     "EndRecovery",
     "Expire",
+    "Failure",
     "ForceRelease",
     "Form",
     "GiveUp",
@@ -194,21 +195,26 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     reports: tuple[HandleReport, ...]
 
 
-class GiveUp(msgspec.Struct, frozen=True, gc=False):
-    """
-    The holder cannot open it, and asks that another node tries; if all have, that it be left alone for a while.
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """Names a handle that could not be opened, and in words what went wrong last."""
 
-    Attributes:
-        reason: What went wrong last, for people.
-        quarantine_ms: How long to leave it alone, in milliseconds.
-    """
-
-    node: str
-    incarnation: int
     resource: str
     slot: int
     token: int
     reason: str
+
+
+class GiveUp(msgspec.Struct, frozen=True, gc=False):
+    """
+    The holder cannot open these, and asks that another node tries; what all have tried is left alone for a while.
+
+    Attributes:
+        quarantine_ms: How long that is, in milliseconds.
+    """
+
+    node: str
+    incarnation: int
+    failures: tuple[Failure, ...]
     quarantine_ms: int
 
 

@@ -65,23 +65,25 @@ def decide_end_quarantine(state: State, command: EndQuarantine) -> Decision:
 
 
 def decide_give_up(state: State, command: GiveUp) -> Decision:
+    """What is not this one's any more, or on its way already, is passed over in silence."""
     node = current(state, command.node, command.incarnation)
     if isinstance(node, Refused):
         return Decision(node)
-    key = (command.resource, command.slot)
-    assignment = state.assignments.get(key)
-    holder = assignment.holder if assignment is not None else None
-    mine = (command.node, command.incarnation, command.token)
-    if assignment is None or holder is None or (holder.node, holder.incarnation, holder.token) != mine:
-        return refused(Reason.STALE, f"{command.resource} is not held under token {command.token}")
-    if assignment.phase is not Phase.HELD:
-        return refused(Reason.STALE, f"{command.resource} is {assignment.phase.value} already")
     draft = Draft(state)
-    if not _others(state, assignment, mine[:2]):
-        duration_ms = max(command.quarantine_ms, 0)
-        _park(draft, command.resource, ParkedCause.QUARANTINED, command.reason, duration_ms, Event.GIVEN_UP)
-    else:
-        draft.happen(key, Event.GIVEN_UP, Cause.GIVEN_UP)
+    for failure in command.failures:
+        key = (failure.resource, failure.slot)
+        assignment = draft.assignment(key)
+        holder = assignment.holder if assignment is not None else None
+        mine = (command.node, command.incarnation, failure.token)
+        if assignment is None or holder is None or (holder.node, holder.incarnation, holder.token) != mine:
+            continue
+        if assignment.phase is not Phase.HELD:
+            continue
+        if _others(state, assignment, mine[:2]):
+            draft.happen(key, Event.GIVEN_UP, Cause.GIVEN_UP)
+        else:
+            duration_ms = max(command.quarantine_ms, 0)
+            _park(draft, failure.resource, ParkedCause.QUARANTINED, failure.reason, duration_ms, Event.GIVEN_UP)
     return Decision(Done(), tuple(draft.changes))
 
 

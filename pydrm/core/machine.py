@@ -8,7 +8,8 @@ The replicated state machine: `apply(state, request)`, on every node, in the ord
     Rule 3.  No clock, no chance, no I/O: what a command needs to know of the world is in it, and where that
              may be out of date, it names what it saw and is refused if that is no longer so.
     Rule 4.  A request id takes effect once. Only living incarnations have requests.
-    Rule 5.  After each command the placement stages run, each on the state that the one before left.
+    Rule 5.  After each command the placement stages run, each on the state that the one before left. What a step
+             leaves to do is gone on with by `Place`.
 
 Everything that must be equal on all nodes is here and below; everything that acts on it is above.
 """
@@ -102,9 +103,10 @@ def apply(state: State, request: Request) -> Outcome:
         evolve(state, change)
     # What these change moves nobody, and renewals are most of an idle cluster's log.
     if not isinstance(request.command, _MOVES_NOBODY):
+        limit = _step(request.command, len(decision.changes))
         for stage in placement.STAGES:
             try:
-                placed = stage(state, placement.STEP_ASSIGNMENTS_MAX)
+                placed = stage(state, limit)
             except Exception as error:  # noqa: BLE001 (rule 2: a bug of ours must not stop every node alike)
                 bug = bug or error
                 continue
@@ -132,6 +134,17 @@ def decide(state: State, command: Command) -> Decision:
         return Decision(Refused(Reason.BUG, "a bug in pydrm; please report it"), bug=error)
 
 
+def _step(command: Command, changes: int) -> int:
+    """
+    About how many assignments each stage may decide now; `Place` goes on with the rest.
+
+    An entry of the log may hold hundreds of requests, and a node ticks between entries only. So what is about a few
+    resources may, while there is much left to do, do not much more than its own part of it.
+    """
+    most = placement.STEP_ASSIGNMENTS_MAX
+    return most if isinstance(command, _MOVES_MANY) else min(most, max(changes, most // 20))
+
+
 def _already_answered(state: State, request: RequestId | None) -> Answer | None:
     if request is None:
         return None
@@ -153,6 +166,7 @@ def _remember(state: State, request: RequestId | None, answer: Answer) -> list[C
     return changes
 
 
+_MOVES_MANY = (Join, Drain, Resign, Expire, EndRecovery, Place)
 _MOVES_NOBODY = (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol)
 
 _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {

@@ -2,8 +2,8 @@
 The only room that knows PySyncObj: consensus, journal and transport.
 
 Its face to the other rooms is `Engine`; another Raft could stand behind it. Start reading at `engine` and
-`replica`, then `raft` (with `group`, `elections`, `voter_changes` and `messages`) and `guards`, `outbox` and `journal`,
-`transport` (with `dialler` and `reach`), `handshake` and `tls`.
+`replica`, then `seat`, `raft` (with `group`, `elections`, `voter_changes` and `messages`) and `guards`, `storage`,
+`outbox` and `journal`, `transport` (with `dialler` and `reach`), `handshake` and `tls`.
 """
 
 from __future__ import annotations

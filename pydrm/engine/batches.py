@@ -2,8 +2,7 @@
 `Batches`: requests on their way into the log, grouped into entries. Sans I/O.
 
     Rule 1.  What keeps a lease goes first, and never waits behind the app's requests.
-    Rule 2.  All that is committed is applied within one tick; so what is under way is bounded, and with it the time for
-             which nothing else happens.
+    Rule 2.  What is in the log and not applied is bounded: whatever comes next, a renewal too, is applied after that.
     Rule 3.  Who leads gathers everybody's renewals for a while, so that fifty nodes do not make fifty entries; but
              what goes into the log anyway takes them along.
     Rule 4.  A change of the voters is alone in its entry, where `Raft` finds it.

@@ -47,9 +47,11 @@ __all__ = [
     "CodecError",
     "UnknownCommand",
     "changes_voters",
+    "decode_checkpoint",
     "decode_entry",
     "decode_json",
     "definition_of",
+    "encode_checkpoint",
     "encode_command",
     "encode_entry",
     "encode_json",
@@ -234,6 +236,24 @@ def resource_of(definition: Definition) -> Resource:
     """The resource that *definition* was made of."""
     fields = _fields_decoder.decode(definition.fields)
     return Resource(definition.id, kind=definition.kind, weight=definition.weight, overlap=definition.overlap, **fields)
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def encode_checkpoint(value: object) -> bytes:
+    """
+    What `decode_checkpoint` reads: JSON values, and bytes.
+
+    Raises:
+        TypeError: It holds something else.
+    """
+    return _encoder.encode(value)
+
+
+def decode_checkpoint(data: bytes) -> Any:
+    """What a holder saved; as with JSON, a tuple comes back as a list."""
+    return msgspec.msgpack.decode(data)
 
 
 # --- small files -----------------------------------------------------------------------------------------------------

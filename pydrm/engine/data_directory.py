@@ -93,7 +93,9 @@ class DataDirectory:
 
     def open_journal(self, base: tuple[int, int] | None) -> None:
         """
-        Have the journal in `journal`; to be called once.
+        Have the journal in `journal`; to be called once, on any thread.
+
+        It takes seconds if the log is long.
 
         Args:
             base: (index, term) of the newest good snapshot.

@@ -270,6 +270,12 @@ class Raft:
     def _receive_append(self, peer: str, frame: Append) -> None:
         for command, _, _ in frame.entries:
             _check(command)
+        if frame.term < self.term and self.votes:
+            # The core would say nothing, and who led before this node stood and never heard of it would lead on; this
+            # node could not follow it, and would be refused each pre-vote. The question cannot be won; who is asked
+            # steps down by it (as in etcd's Raft, where an Append of an old term is answered under pre-vote).
+            self.outbox.append((peer, RequestVote(self.term, 0, 0)))
+            return
         if frame.term >= self.term:
             self._elections.heard_leader()
             frame, self._proved = guards.only_news(self._journal, frame, self.commit_index)

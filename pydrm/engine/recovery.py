@@ -8,7 +8,7 @@ What that means for the state is said in `core.recovery`. On the disk it is thre
     3.  the identity has the new cluster id
 
 A crash before the first has changed nothing. After it, the snapshot is of another cluster than the identity, so no
-node starts (see `Replica`), and the next recovery goes on from what this one wrote. Nothing of the old log is removed:
+node starts (see `restore`), and the next recovery goes on from what this one wrote. Nothing of the old log is removed:
 that is for the node, once it has two snapshots of its own.
 """
 

@@ -27,8 +27,9 @@ from pydrm.engine.journal import Journal
 __all__ = ["Member", "Stagger", "Timing", "Wire", "make_core"]
 
 _KNOWN_VERSIONS = ("0.3.17",)
-# Its name-mangled attributes and methods that `raft`, `group`, `elections` and `voter_changes` reach for.
+# Its name-mangled attributes and methods that `raft`, `group`, `elections`, `voter_changes` and `make_core` reach for.
 _NEEDED_ATTRIBUTES = (
+    "_SyncObj__applyLogEntries",
     "_SyncObj__doChangeCluster",
     "_SyncObj__generateRaftTimeout",
     "_SyncObj__lastResponseTime",
@@ -42,6 +43,8 @@ _NEEDED_ATTRIBUTES = (
 )
 _NEEDED = ("createJournal", "pickle", "monotonicTime", "random", "createPoller", "Serializer", "PIPE_NOTIFIER_ENABLED")
 _NEVER = 2**62
+# Enough for many small entries, and what one that moves many resources takes by itself.
+_APPLY_S = 0.01
 
 
 # PySyncObj has no types; so whatever is made from its classes cannot be checked, here and below.
@@ -165,6 +168,9 @@ def make_core(
     """
     A SyncObj that ticks when it is told to, and the transport through which it is told what came in.
 
+    A tick that has something to apply applies one entry, and goes on until `_APPLY_S` have passed: how long an entry is
+    does not tell what it costs. `Place` has a few bytes and moves 500 resources, and who comes back has hundreds.
+
     Args:
         me: This node's name.
         apply: Gets each committed entry and its index, in order, and must not raise.
@@ -173,9 +179,24 @@ def make_core(
     transport = _WireTransport(wire)
 
     class Core(module.SyncObj):  # type: ignore[misc, name-defined]
+        _SyncObj__raftCommitIndex: int
+
         @module.replicated  # type: ignore[untyped-decorator]
         def entry(self, data: bytes) -> None:
             apply(data, self.raftLastApplied + 1)
+
+        def _SyncObj__applyLogEntries(self) -> bool:
+            committed = self._SyncObj__raftCommitIndex
+            if self.raftLastApplied >= committed:
+                return False
+            until_s = clock.now() + _APPLY_S
+            for index in range(self.raftLastApplied + 1, committed + 1):
+                self._SyncObj__raftCommitIndex = index
+                super()._SyncObj__applyLogEntries()
+                if clock.now() >= until_s:
+                    break
+            self._SyncObj__raftCommitIndex = committed
+            return True
 
     return Core(Member(me), list(others), _conf(journal, timing), nodeClass=Member, transport=transport), transport
 

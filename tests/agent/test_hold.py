@@ -21,6 +21,9 @@ class HandClock:
     def now(self) -> float:
         return self.time_s
 
+    def wall(self) -> float:
+        return self.now()
+
     async def sleep(self, seconds: float) -> None:
         self.time_s += seconds
 

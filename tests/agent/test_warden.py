@@ -55,6 +55,9 @@ class StandingClock:
     def now(self) -> float:
         return self.seconds
 
+    def wall(self) -> float:
+        return self.now()
+
     async def sleep(self, seconds: float) -> None:
         self.seconds += seconds
         self.slept()
@@ -149,6 +152,9 @@ class Scene:
     @property
     def now(self) -> float:
         return self.clock.seconds
+
+    def wall(self) -> float:
+        return self.now()
 
     @property
     def told(self) -> list[tuple[str, object]]:

@@ -20,6 +20,7 @@ from pydrm.core.commands import (
     Command,
     Drain,
     Expire,
+    Failure,
     ForceRelease,
     Form,
     GiveUp,
@@ -123,7 +124,7 @@ class Cluster:
         """The holder says that it cannot open it."""
         claim = self.claim(resource)
         return self.apply(
-            GiveUp(claim.node, claim.incarnation, resource, 0, claim.token, reason, quarantine_ms=quarantine_ms)
+            GiveUp(claim.node, claim.incarnation, (Failure(resource, 0, claim.token, reason),), quarantine_ms)
         )
 
     def save(self, resource: str, value: bytes, claim: Holder | None = None) -> Answer:

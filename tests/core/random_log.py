@@ -21,6 +21,7 @@ from pydrm.core.commands import (
     Drain,
     EndQuarantine,
     Expire,
+    Failure,
     ForceRelease,
     Form,
     GiveUp,
@@ -221,8 +222,9 @@ class RandomLog:
         claims = self._claims(node) if node is not None else []
         if node is None or not claims:
             return Place()
-        claim = self.random.choice(claims)
-        return GiveUp(node.name, node.incarnation, claim.resource, claim.slot, claim.token, "refused", 60_000)
+        some = self.random.sample(claims, self.random.randint(1, min(len(claims), 3)))
+        failures = tuple(Failure(claim.resource, claim.slot, claim.token, "refused") for claim in some)
+        return GiveUp(node.name, node.incarnation, failures, 60_000)
 
     def _end_quarantine(self) -> Command:
         if not self.state.quarantined:

@@ -69,6 +69,7 @@ class Member:
     Attributes:
         raft: None while the process is down.
         applied: What this process has applied, or has from a snapshot, in order.
+        apply_s: How long it takes to apply one entry.
         snapshots: The newest two.
     """
 
@@ -77,6 +78,7 @@ class Member:
         self.disk = MemoryDisk(segment_bytes=_SEGMENT_BYTES)
         self.raft: Raft | None = None
         self.applied: list[Applied] = []
+        self.apply_s = 0.0
         self.snapshots: list[Snapshot] = []
         self.starts = 0
         self._world = world
@@ -227,6 +229,7 @@ class Member:
             self._world.carry(self.name, peer, frame)
 
     def _apply(self, command: bytes, index: int) -> None:
+        self._world.clock.seconds += self.apply_s
         self.applied.append((index, command))
         self._world.check(self.name, index, command)
 

@@ -19,6 +19,7 @@ from pydrm.core.commands import (
     EndQuarantine,
     EndRecovery,
     Expire,
+    Failure,
     ForceRelease,
     Form,
     GiveUp,
@@ -99,7 +100,7 @@ COMMANDS: list[Command] = [
     SaveCheckpoints("a", 4, (Save("one", 0, 11, b"\x00value"),)),
     PauseResources(("one", "two"), "maintenance"),
     ResumeResources(("one",)),
-    GiveUp("a", 4, "one", 0, 11, "refused", 60_000),
+    GiveUp("a", 4, (Failure("one", 0, 11, "refused"),), 60_000),
     EndQuarantine("one", 12),
 ]
 

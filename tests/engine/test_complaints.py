@@ -18,6 +18,9 @@ class Clock:
     def now(self) -> float:
         return self.time
 
+    def wall(self) -> float:
+        return self.now()
+
     async def sleep(self, seconds: float) -> None:
         raise AssertionError
 

@@ -107,12 +107,10 @@ def test_who_led_and_does_not_any_more_is_linked_with_all_again():
     assert world.members["a"].running._group.is_connected("c")
 
 
-def test_who_has_much_to_apply_does_so_in_portions(monkeypatch: pytest.MonkeyPatch):
-    """Between two of them the leader is heard and leases are looked after."""
-    monkeypatch.setattr(raft, "_APPLY_BYTES_PER_TICK", 1000)
-    world = led_by_a()
+def portions_of(world: World, missed: int) -> list[int]:
+    """How many entries node c applies in each tick, once it is linked again, after it missed so many."""
     world.isolate("c")
-    missed = [world.submit("a", b"command %d " % number + b"x" * 90) for number in range(100)]
+    commands = [world.submit("a", b"command %d " % number + b"x" * 90) for number in range(missed)]
     world.calm(0.5)
     c = world.members["c"]
     world.link("a", "c")
@@ -127,9 +125,28 @@ def test_who_has_much_to_apply_does_so_in_portions(monkeypatch: pytest.MonkeyPat
         c.disk_catches_up()
         world.deliver("c", "a")
         portions.append(len(c.applied) - before)
+    assert applied(world, "c")[-missed:] == commands
+    return portions
 
-    assert applied(world, "c")[-100:] == missed
+
+def test_who_has_much_to_apply_does_so_in_portions(monkeypatch: pytest.MonkeyPatch):
+    """Between two of them the leader is heard and leases are looked after."""
+    monkeypatch.setattr(raft, "_APPLY_BYTES_PER_TICK", 1000)
+    world = led_by_a()
+
+    portions = portions_of(world, missed=100)
+
     assert max(portions) < 15
+
+
+def test_what_takes_long_to_apply_is_applied_one_by_one():
+    """However short it is: an entry of 40 bytes may move 500 resources."""
+    world = led_by_a()
+    world.members["c"].apply_s = 0.02
+
+    portions = portions_of(world, missed=100)
+
+    assert max(portions) == 1
 
 
 # --- S2 --------------------------------------------------------------------------------------------------------------
@@ -424,3 +441,33 @@ def test_who_has_no_vote_never_stands():
 
     assert world.leaders == []
     assert not world.members["w"].running.votes
+
+
+def test_who_stood_in_vain_while_it_was_cut_off_is_followed_up_by_a_new_term():
+    """It has a later term than the leader, of which nobody hears in any other way: or it would never follow again."""
+    world = led_by_a()
+    a, b, c = (world.members[name] for name in "abc")
+    world.isolate("a")
+    while c.running.term == a.running.term:
+        world.clock.seconds += 0.01
+        b.running._core._SyncObj__raftElectionDeadline = world.clock.seconds + 1  # it is more patient than c
+        for member in (b, c):
+            member.tick()
+            member.disk_catches_up()
+        world.deliver("c", "b", most=1)
+        b.tick()
+        b.disk_catches_up()
+        world.deliver("b", "c", most=1)
+    world.isolate("c")  # so what it asks is lost
+    world.link("a", "b")
+    world.calm(0.3)
+    assert a.running.is_leader
+
+    world.link("a", "c")
+    world.link("b", "c")
+    world.calm(3.0)
+    command = world.submit(next(member.running.leader for member in (a, b, c) if member.running.leader))
+    world.calm(0.5)
+
+    assert applied(world, "c")[-1] == command
+    world.verify()

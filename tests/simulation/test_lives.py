@@ -24,7 +24,7 @@ HUNTED_IN = {
     "token_counter_restarts": "crashes",
     "holder_goes_on_after_the_lease": "network",
     "handle_is_noted_once_it_is_open": "third_party",
-    "requests_are_not_deduplicated": "laggards",
+    "requests_are_not_deduplicated": "churn",
     "request_ids_begin_again": "crashes",
     "empty_voter_counts": "amnesia",
 }

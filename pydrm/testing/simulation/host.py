@@ -17,12 +17,14 @@ from pydrm.testing.simulation.scheduler import Scheduler, SimLoop
 __all__ = ["SimHost"]
 
 _DISK_S = 0.0003
+_EPOCH_S = 1_700_000_000.0
 
 
 class SimHost:
     """
     Attributes:
         rate: How many seconds its clock counts in one second of true time.
+        wall_jump_s: How far its time of day is off what it should be.
         alive: Whether the process runs; a paused one does.
         paused: Whether the process is stopped (SIGSTOP).
         thawed_at: When it last went on after a pause, in true time.
@@ -31,6 +33,7 @@ class SimHost:
     def __init__(self, name: str, scheduler: Scheduler, network: SimNetwork, random: Random) -> None:
         self.name = name
         self.rate = 1.0
+        self.wall_jump_s = 0.0
         self.alive = False
         self.paused = False
         self.thawed_at = float("-inf")
@@ -140,6 +143,9 @@ class SimHost:
         since, reading = self._clock_base
         return reading + (self.scheduler.now - since) * self.rate
 
+    def wall_time(self) -> float:
+        return _EPOCH_S + self.local_time() + self.wall_jump_s
+
     def in_a_thread(self, work: Callable[[], None]) -> None:
         """Run *work* when the disk is done with it; a process that dies before dies in the middle of it."""
         self._threads.append(work)
@@ -158,6 +164,9 @@ class SimHost:
 class _Clock:
     def __init__(self, host: SimHost) -> None:
         self._host = host
+
+    def wall(self) -> float:
+        return self._host.wall_time()
 
     def now(self) -> float:
         return self._host.local_time()
