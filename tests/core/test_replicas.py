@@ -82,8 +82,7 @@ def test_a_random_log_reaches_every_corner():
     """It would prove little if it did not have handoffs of all kinds under way, and steps that stopped half way."""
     seen: set[object] = set()
     logs = [RandomLog(seed) for seed in range(4)]
-    for log in (log for log in logs for _ in log.go_on(1000)):
-        state = log.state
+    for state in (log.state for log in logs for _ in log.go_on(1000)):
         seen |= {(a.phase, a.target is not None, bool(a.excluded)) for a in state.assignments.values()}
         seen |= {"dead"} if state.index.dead else set()
         seen |= {"following"} if any(record.following for record in state.records.values()) else set()
