@@ -1,8 +1,8 @@
 """
 `Checkpoints`: how far this node's handlers have got, on its way into the log.
 
-A handler may note a new one with each message. Only its newest counts, so what waits is overwritten, and each
-resource's goes into the log at most once in an interval; those of many resources go together. What is not saved yet when a
+A handler may note a new one with each message. Only its newest counts, so what waits is overwritten; each resource's
+goes into the log at most once in an interval, and those of many resources go together. What is not saved yet when a
 handler has ended travels with the release. What is lost when a node dies is what its handlers noted in that interval.
 """
 

@@ -34,6 +34,9 @@ STABLE_S = 5.0
 # A try that comes sooner than this is not worth an entry of the log to announce it.
 NEXT_TRY_SHOWN_S = 1.0
 
+# How long to leave it alone once another node was asked for, for the cluster to decide.
+DECISION_S = 1.0
+
 
 class Handle:
     """
@@ -162,14 +165,16 @@ class Handle:
         if self._opened_at is not None and self._clock.now() - self._opened_at >= STABLE_S:
             self._backoff.reset()
             self._failures = 0
+        gives_up = False
         if delay is None:
             # A handler that says when to try again knows better than to try elsewhere.
             self._failures += 1
-            delay = self._backoff.next_s()
+            gives_up = self.stage is Stage.LIVE and 0 < self._give_up_after <= self._failures
+            delay = max(self._backoff.next_s(), DECISION_S if gives_up else 0.0)
         delay = max(delay, 0.0)
-        next_try_ms = round((self._clock.wall() + delay) * 1000) if delay >= NEXT_TRY_SHOWN_S else 0
+        next_try_ms = round((self._clock.wall() + delay) * 1000) if delay > NEXT_TRY_SHOWN_S else 0
         self._note_failure(Condition.RETRYING, detail, error, next_try_ms)
-        if self.stage is Stage.LIVE and 0 < self._give_up_after <= self._failures:
+        if gives_up:
             self._gave_up(self)
         return delay
 

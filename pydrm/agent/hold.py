@@ -139,8 +139,8 @@ class Hold:
         """
         Save how far this handler has got; return when a majority has it on disk.
 
-        Whoever holds the resource next is given the newest as `last_checkpoint`. One resource's is saved at most once in
-        `checkpoint_interval`, so this may take as long as that; of several that wait the newest is saved, for all of
+        Whoever holds the resource next is given the newest as `last_checkpoint`. One resource's is saved at most once
+        in `checkpoint_interval`, so this may take as long as that; of several that wait the newest is saved, for all of
         them. A handler that does not want to wait calls `note_checkpoint`.
 
         Args:

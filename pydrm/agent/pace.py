@@ -53,7 +53,7 @@ def is_over(assignment: Assignment | None, token: int, *, takers: bool) -> bool:
 
     Also when the receiver tried and failed: waiting would not help it, and the others should not wait for it.
     """
-    if assignment is None:
+    if assignment is None or assignment.phase is Phase.PARKED:
         return True
     if assignment.phase is Phase.WAITING:
         return not takers

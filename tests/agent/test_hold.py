@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from pydrm.agent.fence import Fence
-from pydrm.agent.hold import DETAIL_CHARACTERS_MAX, Hold
+from pydrm.agent.hold import DETAIL_CHARACTERS_MAX, Bookmark, Hold
 from pydrm.agent.lease import Lease
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
@@ -47,6 +47,7 @@ class Scene:
             fence=self.fence,
             clock=self.clock,
             tell=lambda condition, detail: self.told.append((condition, detail)),
+            checkpoints=Bookmark(note=lambda value: self.noted.append(value), newest=lambda: None),
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import Handle
-from pydrm.agent.hold import Hold
+from pydrm.agent.hold import Bookmark, Hold
 from pydrm.agent.kind import Kind
 from pydrm.agent.lease import Lease
 from pydrm.clock import SystemClock
@@ -27,9 +27,10 @@ class Held:
     """
     Attributes:
         told: Each condition with its detail, in the order in which the cluster would have heard of them.
+        checkpoint: What was saved last, encoded; what is given is what an earlier holder has saved.
     """
 
-    def __init__(self, kind: Kind, resource: Resource, token: int = 7) -> None:
+    def __init__(self, kind: Kind, resource: Resource, token: int = 7, checkpoint: bytes | None = None) -> None:
         self.told: list[tuple[Condition, str]] = []
         self.fence = Fence()
         self.lease = Lease()
@@ -42,13 +43,30 @@ class Held:
             fence=self.fence,
             clock=clock,
             backoff=Backoff(random.Random(7), base_s=0.01, cap_s=0.05),
+            give_up_after=0,
             told=lambda handle: self.told.append((handle.condition, handle.detail)),
+            gave_up=lambda handle: None,
         )
+        self.checkpoint = checkpoint
         self.hold = Hold(
-            resource, token, "a", 3, lease=self.lease, fence=self.fence, clock=clock, tell=self.handle.tell
+            resource,
+            token,
+            "a",
+            3,
+            lease=self.lease,
+            fence=self.fence,
+            clock=clock,
+            tell=self.handle.tell,
+            checkpoints=Bookmark(note=self._note, newest=lambda: self.checkpoint),
         )
         self.task = asyncio.create_task(self.handle.live(kind, self.hold))
         self.handle.owns(self.task)
+
+    def _note(self, value: bytes) -> asyncio.Future[None]:
+        self.checkpoint = value
+        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        saved.set_result(None)
+        return saved
 
     @property
     def conditions(self) -> list[Condition]:

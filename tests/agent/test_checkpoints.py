@@ -1,0 +1,212 @@
+"""
+Checkpoints on their way from a handler to the next holder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pydrm.agent.hold import Hold
+from pydrm.core.commands import SaveCheckpoints
+from pydrm.core.records import CHECKPOINT_BYTES_MAX
+from pydrm.engine.codec import decode_checkpoint
+from pydrm.errors import Fenced, InvalidResource
+from tests.agent.stage import Actor, Company, NodeOnStage, play, until
+
+
+def saved(company: Company, id: str) -> object:
+    checkpoint = company.state.checkpoints.get((id, 0))
+    return decode_checkpoint(checkpoint.value) if checkpoint is not None else None
+
+
+def saves(company: Company) -> list[SaveCheckpoints]:
+    return [command for command in company.commands if isinstance(command, SaveCheckpoints)]
+
+
+class Counting:
+    """
+    Handlers that go on counting where the one before stopped.
+
+    Attributes:
+        holds: The newest hold of each resource.
+        began_at: What each handler was given, by resource.
+    """
+
+    def __init__(self, actor: Actor) -> None:
+        self.holds: dict[str, Hold] = {}
+        self.began_at: dict[str, list[object]] = {}
+        self.parting: object = None
+        self._actor = actor
+        actor.script = self
+
+    async def __call__(self, hold: Hold) -> None:
+        self.holds[hold.resource.id] = hold
+        self.began_at.setdefault(hold.resource.id, []).append(hold.last_checkpoint)
+        try:
+            await self._actor.keep(hold)
+        finally:
+            if self.parting is not None:
+                hold.note_checkpoint(self.parting)
+
+
+def counting(company: Company, name: str, **options: float) -> tuple[NodeOnStage, Counting]:
+    actor = Actor()
+    return company.add_node(name, actor, **options), Counting(actor)
+
+
+def test_a_checkpoint_is_in_the_log_when_the_handler_goes_on() -> None:
+    """And the handler sees it as its last one."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a")
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+
+        await handlers.holds["r"].checkpoint({"position": 42, "raw": b"x"})
+
+        assert saved(company, "r") == {"position": 42, "raw": b"x"}
+        assert handlers.holds["r"].last_checkpoint == {"position": 42, "raw": b"x"}
+
+    play(scene)
+
+
+def test_the_next_holder_begins_where_the_last_one_stopped() -> None:
+    """Whether it died, or took leave; then with what it noted last, whatever the interval."""
+
+    async def scene() -> None:
+        company = Company()
+        _, at_a = counting(company, "a", checkpoint_interval_s=3600)
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        await at_a.holds["r"].checkpoint(1)
+        at_a.parting = 2
+        b, at_b = counting(company, "b", checkpoint_interval_s=3600)
+        company.drain("a")
+        await until(lambda: company.is_open("r", by="b"))
+        assert at_b.began_at["r"] == [2]
+
+        await at_b.holds["r"].checkpoint(3)
+        counting(company, "c")
+        b.expire()
+        await until(lambda: company.is_open("r", by="c"))
+        assert saved(company, "r") == 3
+
+    play(scene)
+
+
+def test_one_resources_checkpoints_are_saved_once_in_an_interval_and_the_newest_counts() -> None:
+    """A thousand notes in ten seconds are ten entries or so, not a thousand."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a", checkpoint_interval_s=1.0)
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+
+        for number in range(1000):
+            handlers.holds["r"].note_checkpoint(number)
+            await asyncio.sleep(0.01)
+        await handlers.holds["r"].checkpoint("end")
+
+        assert saved(company, "r") == "end"
+        assert 8 <= len(saves(company)) <= 13
+
+    play(scene)
+
+
+def test_many_resources_checkpoints_go_together() -> None:
+    """A hundred handlers that note at once are one command."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a")
+        ids = [f"r{number}" for number in range(100)]
+        company.add(*ids)
+        await until(lambda: company.is_open(*ids))
+
+        await asyncio.gather(*(handlers.holds[id].checkpoint(id) for id in ids))
+
+        assert len(saves(company)) == 1
+        assert [saved(company, id) for id in ids] == ids
+
+    play(scene)
+
+
+def test_who_waits_for_a_checkpoint_under_a_token_that_is_over_is_told() -> None:
+    """Its successor may have gone on from an older one."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a", checkpoint_interval_s=0.0)
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        counting(company, "b")
+        company.force("r")
+
+        with pytest.raises(Fenced):
+            await handlers.holds["r"].checkpoint("late")
+        assert saved(company, "r") is None
+
+    play(scene)
+
+
+def test_a_checkpoint_that_was_not_answered_is_saved_again() -> None:
+    """Whoever waits for it waits on, also when a newer one took its place meanwhile."""
+
+    async def scene() -> None:
+        company = Company()
+        a, handlers = counting(company, "a", checkpoint_interval_s=0.0)
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        a.reachable = False
+        first = asyncio.create_task(handlers.holds["r"].checkpoint(1))
+        await asyncio.sleep(1.0)
+        second = asyncio.create_task(handlers.holds["r"].checkpoint(2))
+        await asyncio.sleep(1.0)
+        assert not first.done()
+
+        a.reachable = True
+        await asyncio.gather(first, second)
+        assert saved(company, "r") == 2
+
+    play(scene)
+
+
+def test_a_node_that_stops_saves_what_its_handlers_noted() -> None:
+    """Also when nobody can take over."""
+
+    async def scene() -> None:
+        company = Company()
+        a, handlers = counting(company, "a", checkpoint_interval_s=3600)
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        await handlers.holds["r"].checkpoint(1)
+        handlers.parting = 2
+
+        await a.agent.close()
+        assert saved(company, "r") == 2
+
+    play(scene)
+
+
+def test_what_cannot_be_a_checkpoint_is_refused_before_anything_is_saved() -> None:
+    """With what is wrong with it."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a")
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        hold = handlers.holds["r"]
+
+        with pytest.raises(InvalidResource, match="4097 bytes, more than 4096"):
+            hold.note_checkpoint(bytes(CHECKPOINT_BYTES_MAX - 2))
+        with pytest.raises(InvalidResource, match="JSON values or bytes"):
+            await hold.checkpoint(object())
+        assert hold.last_checkpoint is None
+        assert saves(company) == []
+
+    play(scene)
