@@ -22,6 +22,8 @@ from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavail
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
 from pydrm.handlers.http_poll import HttpPoll
+from pydrm.handlers.redis_pubsub import RedisPubsub
+from pydrm.handlers.redis_stream import RedisStream
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
@@ -136,6 +138,10 @@ class ResourceManager:
         self._kinds.register("websocket", self._websocket)
         self._http_poll = HttpPoll(self._callbacks, clock=host.clock, random=host.random)
         self._kinds.register("http_poll", self._http_poll)
+        self._redis_pubsub = RedisPubsub(self._callbacks, clock=host.clock, random=host.random)
+        self._kinds.register("redis_pubsub", self._redis_pubsub)
+        self._redis_stream = RedisStream(self._callbacks, clock=host.clock)
+        self._kinds.register("redis_stream", self._redis_stream)
         self._intake = Intake(self._kinds)
         self.voters = Voters(self._running, self._clock)
         self._node: Node | None = None
@@ -341,9 +347,9 @@ class ResourceManager:
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
-    def _counting(self) -> tuple[Websocket | HttpPoll, ...]:
+    def _counting(self) -> tuple[Websocket | HttpPoll | RedisPubsub | RedisStream, ...]:
         """The kinds that count the messages that the app did not get."""
-        return (self._websocket, self._http_poll)
+        return (self._websocket, self._http_poll, self._redis_pubsub, self._redis_stream)
 
     def _running(self) -> Node:
         if self._node is None or self._life is None or self._life.done():

@@ -113,6 +113,15 @@ class Fields:
             raise self.wrong(name, f"must be one of {', '.join(map(repr, choices))}, not {value!r}")
         return value
 
+    def text(self, name: str, default: str) -> str:
+        """A string with its templates filled in."""
+        value = self.raw(name)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise self.wrong(name, f"must be a string, not {value!r}")
+        return self.render(name, value)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """A string, or a list of them; their templates are filled in. Left out: none."""
         value = self.raw(name)

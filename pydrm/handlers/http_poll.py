@@ -25,11 +25,12 @@ from pydrm.clock import Clock, Random
 from pydrm.core.resource import Resource
 from pydrm.errors import Fenced, Permanent, Temporary
 from pydrm.handlers.callbacks import Callback, Callbacks
+from pydrm.handlers.decoding import decoded
 from pydrm.handlers.http_circuit import Circuits
 from pydrm.handlers.http_freshness import fresh_s, retry_after_s
 from pydrm.handlers.http_poll_plan import Plan
 from pydrm.handlers.http_poll_position import Position
-from pydrm.handlers.http_poll_response import Response, decoded
+from pydrm.handlers.http_poll_response import Response
 from pydrm.handlers.http_poll_schedule import first_due_s, next_due_s
 from pydrm.handlers.http_poll_target import Following, following, url_of
 
@@ -211,7 +212,7 @@ class _Poller:
         data = None
         if fetched.status != 304:
             try:
-                data = decoded(fetched.body, fetched.headers, self._plan.decode)
+                data = decoded(fetched.body, self._plan.decode, fetched.headers.get("Content-Type", ""))
             except ValueError as error:
                 raise self._failed(f"the body is not {self._plan.decode}: {error}") from error
         return Response(

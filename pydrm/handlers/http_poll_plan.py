@@ -12,13 +12,13 @@ import attrs
 
 from pydrm.core.resource import Resource
 from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.decoding import DECODES
 from pydrm.handlers.fields import Fields
 from pydrm.handlers.template import TemplateError, render_json, values_of
 
 __all__ = ["Plan"]
 
 METHODS = ("GET", "HEAD", "POST")
-DECODES = ("bytes", "text", "json")
 INTERVAL_LEAST_S = 0.01
 INTERVAL_MOST_S = 30 * 86_400.0
 TIMEOUT_S = 30.0

@@ -4,19 +4,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
-import msgspec
 
 from pydrm.agent.hold import Message
 from pydrm.core.resource import Resource
 
-__all__ = ["Response", "decoded"]
-
-_CHARSET = re.compile(r'charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
+__all__ = ["Response"]
 
 
 @attrs.frozen(init=False)
@@ -50,22 +46,3 @@ class Response(Message):
         self.__attrs_init__(
             resource=resource, token=token, data=data, status=status, headers=headers, changed=changed, url=url
         )
-
-
-def decoded(body: bytes, headers: Mapping[str, str], decode: str) -> Any:
-    """
-    *body* as *decode*, one of "bytes", "text" and "json", says.
-
-    Raises:
-        ValueError: It is not that; the message says why.
-    """
-    match decode:
-        case "json":
-            return msgspec.json.decode(body)
-        case "text":
-            charset = _CHARSET.search(headers.get("Content-Type", ""))
-            try:
-                return body.decode(charset[1] if charset else "utf-8")
-            except LookupError:
-                return body.decode()
-    return body
