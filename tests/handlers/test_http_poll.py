@@ -324,6 +324,23 @@ def test_a_changed_definition_begins_anew() -> None:
     play(scene)
 
 
+def test_the_next_due_time_is_saved_before_a_request_is_sent() -> None:
+    """So whoever goes on does not send it a second time."""
+
+    async def scene() -> None:
+        async with site() as at:
+            subject = resource(at, interval=60)
+            at.answer = says_late(30)
+            held = Held(Inbox().kind, subject, checkpoint=position(subject))
+            await until(lambda: len(at.asked) == 1)
+            await held.end_lease()
+
+            assert 50 < noted(held)["due_s"] - time.time() < 70
+            assert noted(held)["seen"] == "0" * 32
+
+    play(scene)
+
+
 @pytest.mark.parametrize("checkpoint", [b"bytes", {"definition": 7}, [], {"definition": "x", "due_s": "soon"}])
 def test_a_checkpoint_that_cannot_be_understood_is_as_good_as_none(checkpoint: Any) -> None:
     async def scene() -> None:
