@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 
 from pydrm.testing.ports import Ports
 
-__all__ = ["Server", "nginx", "program", "redis_server"]
+__all__ = ["Server", "mosquitto", "nginx", "postgres", "program", "redis_server"]
 
 START_TIMEOUT_S = 20.0
 
@@ -42,8 +43,11 @@ def program(name: str, package: str, *places: str) -> str:
 class Server:
     """One that listens on a port; it can be killed and started again on the same one."""
 
-    def __init__(self, command: Sequence[str], port: int, directory: Path, *, user: str = "") -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, directory: Path, *, user: str, stop_signal: signal.Signals
+    ) -> None:
         self.port = port
+        self._stop_signal = stop_signal
         self._command = command
         self._user = user
         self._log_path = directory / "server.log"
@@ -73,9 +77,9 @@ class Server:
             self._process.wait()
 
     def stop(self) -> None:
-        """As its operator would, with SIGTERM, so that nothing of it is left anywhere."""
+        """As its operator would, so that nothing of it is left anywhere."""
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(self._stop_signal)
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
@@ -83,8 +87,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], port: int, directory: Path, *, user: str = "") -> Iterator[Server]:
-    server = Server(command, port, directory, user=user)
+def running(
+    command: Sequence[str], port: int, directory: Path, *, user: str = "", stop_signal: signal.Signals = signal.SIGTERM
+) -> Iterator[Server]:
+    server = Server(command, port, directory, user=user, stop_signal=stop_signal)
     try:
         server.start()
         yield server
@@ -134,3 +140,47 @@ def redis_server(directory: Path) -> Iterator[Server]:
         command = [binary, *options.replace("''", "").split()]
         with running(command, port, directory) as server:
             yield server
+
+
+@contextlib.contextmanager
+def mosquitto(directory: Path) -> Iterator[Server]:
+    """A broker that lets everybody in."""
+    binary = program("mosquitto", "mosquitto")
+    with Ports() as ports:
+        port = ports.reserve()
+        (directory / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n")
+        with running([binary, "-c", str(directory / "mosquitto.conf")], port, directory) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def postgres(directory: Path) -> Iterator[Server]:
+    """With a superuser `postgres`, who needs no password from this machine."""
+    places = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    initdb, binary = (program(name, "postgresql", *places) for name in ("initdb", "postgres"))
+    # It refuses to run as root, and a pytest directory is nobody's but root's.
+    user = "postgres" if os.getuid() == 0 else ""
+    with Ports() as ports, tempfile.TemporaryDirectory(prefix="pydrm-postgres-") as name:
+        data = Path(name) / "data"
+        if user:
+            shutil.chown(name, user)
+        subprocess.run(
+            [initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync"],
+            check=True,
+            capture_output=True,
+            user=user or None,
+            cwd=name,
+        )
+        port = ports.reserve()
+        command = [binary, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", name, "-F"]
+        with running(command, port, directory, user=user, stop_signal=signal.SIGINT) as server:
+            wait_until([program("pg_isready", "postgresql", *places), "-q", "-h", "127.0.0.1", "-p", str(port)])
+            yield server
+
+
+def wait_until(command: Sequence[str]) -> None:
+    """Return when *command* succeeds."""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        assert time.monotonic() < deadline_s, f"{command} does not succeed"
+        time.sleep(0.05)
