@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,9 @@ __all__ = ["Client", "Fetched", "TooLong", "Unreachable"]
 READ_BYTES = 64 * 1024
 
 _hold: ContextVar[Hold] = ContextVar("pydrm_hold")
+
+# Some thousands of urls are asked again and again, and yarl's own cache is for some hundred.
+_parsed = lru_cache(maxsize=16_384)(URL)
 
 
 class Unreachable(Exception):
@@ -83,7 +87,7 @@ class Client:
         try:
             async with asyncio.timeout(timeout_s):
                 async with self._session.request(
-                    method, URL(url), headers=headers, data=body, allow_redirects=False
+                    method, _parsed(url), headers=headers, data=body, allow_redirects=False
                 ) as response:
                     content = b"" if method == "HEAD" else await _read(response, bytes_max)
                     return Fetched(response.status, response.headers, content)

@@ -47,6 +47,13 @@ class Position:
         """Whether the last poll was good."""
         return self.failures == 0 and (self.seen != "" or self.target != "")
 
+    def tells_more_than(self, other: Position) -> bool:
+        """Whether they differ in anything but the time."""
+        return self is not other and (
+            (self.target, self.etag, self.modified, self.seen, self.failures)
+            != (other.target, other.etag, other.modified, other.seen, other.failures)
+        )  # fmt: skip
+
     @classmethod
     def read(cls, checkpoint: Any, definition: str) -> Position | None:
         """What a checkpoint says; None if it is of another definition, or says nothing that can be understood."""
@@ -75,12 +82,11 @@ class Position:
 
     def saw(self, headers: Mapping[str, str], body: bytes) -> Position:
         """With what tells the next response of the same target from this one."""
-        return attrs.evolve(
-            self,
-            etag=_validator(headers.get("ETag", "")),
-            modified=_validator(headers.get("Last-Modified", "")),
-            seen=_digest(body),
-        )
+        etag, modified = _validator(headers.get("ETag", "")), _validator(headers.get("Last-Modified", ""))
+        seen = _digest(body)
+        if (etag, modified, seen) == (self.etag, self.modified, self.seen):
+            return self
+        return attrs.evolve(self, etag=etag, modified=modified, seen=seen)
 
     def same(self, headers: Mapping[str, str]) -> Position:
         """After a response with status 304, which may bring newer validators (RFC 9111, section 4.3.4)."""

@@ -5,23 +5,17 @@ Each id has a phase of its own, from a stable hash, so that ten thousand pollers
 it, and stay where they are when another node goes on with them. A poll that was late, such as the first after a
 failover, is not followed by the next one too soon: from poll to poll the distance is the interval, less or more by at
 most a tenth, and by these tenths a poller finds back to its phase.
+
+The first poll of all is what opens a resource. It waits for nothing, because the agent opens so many at a time only.
 """
 
 from __future__ import annotations
 
 from zlib import crc32
 
-__all__ = ["FIRST_SPREAD_S", "SLEW", "first_due_s", "next_due_s"]
-
-# The first poll is what opens a resource; it must not have to wait for an hour because the interval is one.
-FIRST_SPREAD_S = 5.0
+__all__ = ["SLEW", "next_due_s", "phase_after_s"]
 
 SLEW = 0.1
-
-
-def first_due_s(id: str, interval_s: float, wall_s: float) -> float:
-    """When a resource that was never polled is due, by the wall clock."""
-    return wall_s + _fraction(id) * min(interval_s, FIRST_SPREAD_S)
 
 
 def next_due_s(id: str, interval_s: float, polled_s: float) -> float:
@@ -30,6 +24,11 @@ def next_due_s(id: str, interval_s: float, polled_s: float) -> float:
     # How far that is beyond the nearest instant of its phase, from minus to plus half an interval.
     beyond = (plain - _fraction(id) * interval_s + interval_s / 2) % interval_s - interval_s / 2
     return plain - max(-SLEW * interval_s, min(beyond, SLEW * interval_s))
+
+
+def phase_after_s(id: str, interval_s: float, wall_s: float) -> float:
+    """The next instant of its phase, at which it is due if nobody knows when it was polled last."""
+    return wall_s + (_fraction(id) * interval_s - wall_s) % interval_s
 
 
 def _fraction(id: str) -> float:

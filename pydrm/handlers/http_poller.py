@@ -8,8 +8,11 @@ A poll has four steps, and where a node dies says what the next holder does:
     the callbacks                     dies before they have returned: it tells of the same change, at that time
     what was seen is noted            dies after: it tells of nothing again
 
-So no request is sent twice, and each change is told at least once. With an interval below `CLAIMED_FROM_S` the first
-step is left out, since a checkpoint is saved once a second at most; then the poll that was under way is repeated.
+So no request is sent twice, and each change is told at least once.
+
+With an interval below `CLAIMED_FROM_S` that would be a commit for every few milliseconds of many pollers. There the
+first step is left out, and the last one if nothing is new: the next holder polls at the next instant of the phase,
+which is when the former one would have.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from pydrm.handlers.http_freshness import fresh_s, retry_after_s
 from pydrm.handlers.http_poll_plan import Plan
 from pydrm.handlers.http_poll_position import Position
 from pydrm.handlers.http_poll_response import Response
-from pydrm.handlers.http_poll_schedule import first_due_s, next_due_s
+from pydrm.handlers.http_poll_schedule import next_due_s, phase_after_s
 from pydrm.handlers.http_poll_target import Following, following, url_of
 
 if TYPE_CHECKING:
@@ -76,12 +79,14 @@ class Poller:
         self._on_change = self._callback(callbacks, plan.on_change)
         self._next_request = self._callback(callbacks, plan.next_request)
         self._ready = False
+        self._claims = plan.interval_s >= CLAIMED_FROM_S
         known = Position.read(hold.last_checkpoint, plan.digest)
         if known is None:
-            wall_s = clock.wall()
-            due_s = first_due_s(plan.id, plan.interval_s, wall_s)
-            known = Position(plan.digest, due_s, due_s - wall_s)
-        self._position = known
+            known = Position(plan.digest, clock.wall(), 0.0)
+        elif not self._claims and known.due_s < clock.wall():
+            due_s = phase_after_s(plan.id, plan.interval_s, clock.wall())
+            known = attrs.evolve(known, due_s=due_s, wait_s=plan.interval_s)
+        self._position = self._noted = known
 
     async def run(self) -> None:
         if self._position.works:
@@ -102,8 +107,8 @@ class Poller:
             raise Temporary(f"{self._plan.origin} does not work and is left alone for {left_alone_s:.1f} s more")
         begun_s = self._clock.wall()
         due_s = next_due_s(self._plan.id, self._plan.interval_s, begun_s) + self._random.random() * self._plan.jitter_s
-        if self._plan.interval_s >= CLAIMED_FROM_S:
-            self._position = attrs.evolve(self._position, due_s=due_s, wait_s=due_s - begun_s)
+        if self._claims:
+            self._position = self._noted = attrs.evolve(self._position, due_s=due_s, wait_s=due_s - begun_s)
             await self._hold.checkpoint(self._position.to_json())
         home: Position | None = None
         for _ in range(self._plan.pages_max):
@@ -202,15 +207,20 @@ class Poller:
 
     def _note(self, position: Position, due_s: float, begun_s: float, fetched: Fetched) -> None:
         """It was good: the next one is due at *due_s*, or when what came is not fresh any more."""
-        fresh = min(fresh_s(fetched.headers), self._plan.wait_max_s)
-        if fresh:
-            due_s = max(due_s, self._clock.wall() + fresh)
-        self._keep(attrs.evolve(position, due_s=due_s, wait_s=due_s - begun_s, failures=0))
+        fresh_until_s = self._clock.wall() + min(fresh_s(fetched.headers), self._plan.wait_max_s)
+        position = attrs.evolve(position, due_s=due_s, wait_s=due_s - begun_s, failures=0)
+        if fresh_until_s > due_s:
+            self._keep(attrs.evolve(position, due_s=fresh_until_s, wait_s=fresh_until_s - begun_s))
+        elif self._claims or position.tells_more_than(self._noted):
+            self._keep(position)
+        else:
+            self._position = position
 
     def _keep(self, position: Position) -> None:
-        before, self._position = self._position, position
-        # A poll that brought nothing new has had its next due time saved already.
-        if position != before and self._hold.valid:
+        self._position = position
+        # What was claimed is saved already, and so is a poll that brought nothing new.
+        if position != self._noted and self._hold.valid:
+            self._noted = position
             self._hold.note_checkpoint(position.to_json())
 
     def _refused(self, fetched: Fetched) -> Temporary:

@@ -341,6 +341,29 @@ def test_the_next_due_time_is_saved_before_a_request_is_sent() -> None:
     play(scene)
 
 
+def test_with_a_short_interval_only_what_is_new_is_saved_and_the_phase_says_when_to_go_on() -> None:
+    async def scene() -> None:
+        async with site() as at:
+            inbox = Inbox()
+            subject = resource(at, interval=0.3)
+            former = Held(inbox.kind, subject, token=17)
+            await until(lambda: len(at.asked) == 1 and former.checkpoint is not None)
+            first = former.checkpoint
+            # It takes some polls to come from where a new resource begins to its phase.
+            await until(lambda: len(at.asked) == 8)
+            await former.release()
+            following = Held(inbox.kind, subject, token=18, checkpoint=former.checkpoint)
+            await until(lambda: len(at.asked) == 10)
+            await following.release()
+
+            assert former.checkpoint == first
+            assert min(at.gaps_s) > 0.2
+            assert max(at.gaps_s) < 0.6
+            assert len(inbox.changes) == 1
+
+    play(scene)
+
+
 @pytest.mark.parametrize("checkpoint", [b"bytes", {"definition": 7}, [], {"definition": "x", "due_s": "soon"}])
 def test_a_checkpoint_that_cannot_be_understood_is_as_good_as_none(checkpoint: Any) -> None:
     async def scene() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydrm.handlers.http_poll_schedule import FIRST_SPREAD_S, SLEW, first_due_s, next_due_s
+from pydrm.handlers.http_poll_schedule import SLEW, next_due_s, phase_after_s
 
 WALL_S = 1_790_000_000.0
 
@@ -19,12 +19,6 @@ def test_ten_thousand_with_the_same_interval_are_spread_over_it() -> None:
     seconds = [int(at % 60.0) for at in due]
     counts = [seconds.count(second) for second in range(60)]
     assert max(counts) < 2 * 10_000 / 60
-
-
-def test_the_first_poll_is_spread_over_some_seconds_whatever_the_interval() -> None:
-    first = [first_due_s(f"poller-{number}", 3600.0, WALL_S) - WALL_S for number in range(1000)]
-
-    assert 0 <= min(first) < 0.1 and FIRST_SPREAD_S - 0.1 < max(first) < FIRST_SPREAD_S
 
 
 @given(st.text(min_size=1, max_size=20), st.floats(0.01, 86_400), st.floats(0, 86_400))
@@ -45,3 +39,11 @@ def test_a_poller_that_was_late_is_back_at_its_phase_after_ten_polls(id: str, in
 
     apart = (there_s - here_s) / interval_s
     assert apart == pytest.approx(round(apart), abs=1e-4)
+
+
+@given(st.text(min_size=1, max_size=20), st.floats(0.1, 86_400), st.floats(0, 86_400))
+def test_a_poller_that_is_at_its_phase_stays_there(id: str, interval_s: float, later_s: float) -> None:
+    at_s = phase_after_s(id, interval_s, WALL_S + later_s)
+
+    assert 0 <= at_s - (WALL_S + later_s) <= interval_s
+    assert next_due_s(id, interval_s, at_s) == pytest.approx(at_s + interval_s, abs=1e-5)
