@@ -32,7 +32,10 @@ from pydrm.engine import Host, SystemHost, resource_of
 from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavailable
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
+from pydrm.handlers.http_poll import HttpPoll
 from pydrm.handlers.installed import installed_kind
+from pydrm.handlers.redis_pubsub import RedisPubsub
+from pydrm.handlers.redis_stream import RedisStream
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
@@ -155,6 +158,12 @@ class ResourceManager:
         self._kinds = Kinds(find=partial(installed_kind, clock=host.clock, random=host.random))
         self._websocket = Websocket(self._callbacks)
         self._kinds.register("websocket", self._websocket)
+        self._http_poll = HttpPoll(self._callbacks, clock=host.clock, random=host.random)
+        self._kinds.register("http_poll", self._http_poll)
+        self._redis_pubsub = RedisPubsub(self._callbacks, clock=host.clock, random=host.random)
+        self._kinds.register("redis_pubsub", self._redis_pubsub)
+        self._redis_stream = RedisStream(self._callbacks, clock=host.clock)
+        self._kinds.register("redis_stream", self._redis_stream)
         self._intake = Intake(self._kinds)
         self.voters = Voters(self._running, self._clock)
         self._node: Node | None = None
@@ -208,7 +217,8 @@ class ResourceManager:
         if self._node is None or self._life is None or self._life.done():
             for resource in self._config.resources:
                 self._intake.validate(resource)
-            self._websocket.callback_failures = self._websocket.dropped_messages = 0
+            for kind in self._counting():
+                kind.callback_failures = kind.dropped_messages = 0
             self._node = Node(
                 self._config,
                 self._kinds,
@@ -369,13 +379,17 @@ class ResourceManager:
             "digest": f"{state.digest:032x}",
             "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
             "messages": {
-                "callback_failures": self._websocket.callback_failures,
-                "dropped_messages": self._websocket.dropped_messages,
+                "callback_failures": sum(kind.callback_failures for kind in self._counting()),
+                "dropped_messages": sum(kind.dropped_messages for kind in self._counting()),
             },
             "problem": "; ".join(filter(None, [own_problem, recovery_problem(state, engine.leader)])),
         }
 
     # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _counting(self) -> tuple[Websocket | HttpPoll | RedisPubsub | RedisStream, ...]:
+        """The kinds that count the messages that the app did not get."""
+        return (self._websocket, self._http_poll, self._redis_pubsub, self._redis_stream)
 
     def _running(self) -> Node:
         if self._node is None or self._life is None or self._life.done():

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
-from pydrm.agent.hold import Message
 from pydrm.errors import ConfigurationError
 
 __all__ = ["Callback", "Callbacks"]
 
-Callback = Callable[[Message], Awaitable[None]]
+# It is given a `Message`, of the kind's own sort; what it returns is for the kind.
+Callback = Callable[[Any], Awaitable[Any]]
 
 
 class Callbacks:

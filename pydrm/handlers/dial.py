@@ -19,9 +19,9 @@ __all__ = ["dial"]
 Address = tuple[socket.AddressFamily, Any]
 
 
-async def dial(hold: Hold, host: str, port: int, *, timeout_s: float) -> socket.socket:
+async def dial(hold: Hold | None, host: str, port: int, *, timeout_s: float) -> socket.socket:
     """
-    A connected socket, guarded by *hold*; the caller closes it.
+    A connected socket, guarded by *hold*; the caller closes it. None is for what several holds share.
 
     Addresses are tried in the resolver's order, each for its share of *timeout_s*.
 
@@ -42,12 +42,13 @@ async def dial(hold: Hold, host: str, port: int, *, timeout_s: float) -> socket.
     raise error
 
 
-async def _connect(hold: Hold, family: socket.AddressFamily, address: Any) -> socket.socket:
+async def _connect(hold: Hold | None, family: socket.AddressFamily, address: Any) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        hold.guard(sock)
+        if hold is not None:
+            hold.guard(sock)
         await asyncio.get_running_loop().sock_connect(sock, address)
     except BaseException:
         sock.close()
