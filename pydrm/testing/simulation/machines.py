@@ -34,6 +34,10 @@ class Machines(Stage):
             peers=self._peers,
             data_dir=Path("/data"),
             lease_ttl=self._lease_ttl,
+            # So low that it happens.
+            give_up_after=3,
+            quarantine=2.0,
+            checkpoint_interval=0.5,
             host=node.host,
         )
         self._set_up(node.manager, node.host)
