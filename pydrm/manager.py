@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -31,6 +32,7 @@ from pydrm.engine import Host, SystemHost, resource_of
 from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavailable
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
+from pydrm.handlers.installed import installed_kind
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
@@ -156,7 +158,7 @@ class ResourceManager:
         self._host = host
         self._clock = host.clock
         self._callbacks = Callbacks()
-        self._kinds = Kinds()
+        self._kinds = Kinds(find=partial(installed_kind, clock=host.clock, random=host.random))
         self._websocket = Websocket(self._callbacks)
         self._kinds.register("websocket", self._websocket)
         self._intake = Intake(self._kinds)

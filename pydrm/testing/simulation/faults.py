@@ -41,6 +41,7 @@ _EVERYTHING = {
     "revote": 0.03,
     "roll": 0.01,
     "drift": 0.05,
+    "jump_wall": 0.05,
     "refuse": 0.03,
     "park": 0.1,
     "stall": 0.03,
@@ -279,6 +280,9 @@ class Misfortune:
     def _drift(self) -> None:
         # Of two clocks one may be as much too fast as the other is too slow: together that is the promised percent.
         self._cluster.set_rate(self._anyone(), 0.9951 + 0.0098 * self._random.random())
+
+    def _jump_wall(self) -> None:
+        self._cluster.jump_wall(self._anyone(), 7200 * (self._random.random() - 0.5))
 
     def _refuse(self) -> None:
         self._cluster.third_party_refuses()

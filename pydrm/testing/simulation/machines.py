@@ -81,6 +81,11 @@ class Machines(Stage):
         self._note(f"block {name}'s app for {seconds:.3f} s")
         self.nodes[name].host.block_app(seconds)
 
+    def jump_wall(self, name: str, seconds: float) -> None:
+        """Somebody sets the node's time of day, so much forward or back."""
+        self._note(f"the time of day of {name} jumps by {seconds:g} s")
+        self.nodes[name].host.wall_jump_s += seconds
+
     def set_rate(self, name: str, rate: float) -> None:
         """From now on *name*'s clock counts so many seconds in one."""
         self._note(f"{name}'s clock runs at {rate:.6f}")
