@@ -11,7 +11,8 @@ import asyncio
 import datetime
 import email.utils
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -99,14 +100,20 @@ class _HttpFetcher:
             await self._client.close()
 
     async def _revealed(self) -> tuple[str, dict[str, str], Json]:
-        request = self._request
-        templates: Json = [request.url, dict(request.headers), request.body]
+        # A secret's file may be on a network.
+        return await asyncio.to_thread(self._reveal)
+
+    def _reveal(self) -> tuple[str, dict[str, str], Json]:
+        request, hold = self._request, self._hold
+        assignment = {"id": hold.resource.id, "node": hold.node, "token": str(hold.token)}
+        # An id may hold anything, so it must not end the part of the url that it stands in.
+        quoted = {name: quote(value, safe="") for name, value in assignment.items()}
         try:
-            # A secret's file may be on a network.
-            url, headers, body = cast("list[Json]", await asyncio.to_thread(revealed, templates))
+            url = revealed(request.url, quoted)
+            headers = {name: str(revealed(value, assignment)) for name, value in request.headers.items()}
+            return str(url), headers, revealed(request.body, {})
         except SecretMissing as error:
             raise FetchFailed(str(error)) from None
-        return str(url), cast("dict[str, str]", headers), body
 
     def _conditions(self, known: Mapping[str, Json]) -> dict[str, str]:
         conditions = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("last_modified")}

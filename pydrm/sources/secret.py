@@ -1,9 +1,10 @@
 """
-Secrets in what a source is fetched with: `{env:NAME}` and `{file:PATH}`, read on the node that holds it.
+What stands in braces in a url or a header that a source is fetched with: secrets, and the assignment.
 
-A definition is replicated, written to disks and shown to whoever asks, so it only says where a secret is. Nothing else
-in braces means anything here, because a request's body may be JSON. Read for each fetch, so that one that was
-changed is used from the next on.
+A definition is replicated, written to disks and shown to whoever asks, so it only says where a secret is: `{env:NAME}`
+and `{file:PATH}`, read on the node that holds it, for each fetch; one that was changed is used from the next on.
+`{id}`, `{node}` and `{token}` are of the assignment. Nothing else in braces means anything, because a request's body
+may be JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["SecretMissing", "names_secret", "revealed"]
 
 SECRET_BYTES_MAX = 64 * 1024
 
-_REFERENCE = re.compile(r"\{(env|file):([^{}]+)\}")
+_REFERENCE = re.compile(r"\{(env|file):([^{}]+)\}|\{(id|node|token)\}")
 
 
 class SecretMissing(Exception):
@@ -31,19 +32,22 @@ def names_secret(value: Json) -> bool:
     return any(mark in text for text in _texts(value) for mark in ("{env:", "{file:"))
 
 
-def revealed(value: Json, environ: Mapping[str, str] = os.environ) -> Json:
+def revealed(value: Json, assignment: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Json:
     """
-    *value* with the secrets filled in; reads files.
+    *value* with all references filled in; reads files.
+
+    Args:
+        assignment: What `id`, `node` and `token` stand for; those that are left out stay as they are.
 
     Raises:
         SecretMissing: One cannot be had here.
     """
     if isinstance(value, str):
-        return _REFERENCE.sub(lambda found: _secret(found[1], found[2], environ), value)
+        return _REFERENCE.sub(lambda found: _filled_in(found, assignment, environ), value)
     if isinstance(value, list):
-        return [revealed(item, environ) for item in value]
+        return [revealed(item, assignment, environ) for item in value]
     if isinstance(value, dict):
-        return {name: revealed(item, environ) for name, item in value.items()}
+        return {name: revealed(item, assignment, environ) for name, item in value.items()}
     return value
 
 
@@ -56,6 +60,12 @@ def _texts(value: Json) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _texts(item)
+
+
+def _filled_in(found: re.Match[str], assignment: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    if found[3] is not None:
+        return assignment.get(found[3], found[0])
+    return _secret(found[1], found[2], environ)
 
 
 def _secret(where: str, name: str, environ: Mapping[str, str]) -> str:

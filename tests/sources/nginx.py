@@ -59,7 +59,7 @@ class Nginx:
     A context manager; blocks for the moment in which it starts.
 
     Args:
-        locations: What stands in its configuration's server block, besides its files.
+        locations: What stands in its configuration's server block, besides its files; PORT is its port.
     """
 
     def __init__(self, locations: str = "") -> None:
@@ -71,8 +71,9 @@ class Nginx:
         self._directory = Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="pydrm-nginx-")))
         self.port = self._closing.enter_context(Ports()).reserve()
         (self._directory / "www").mkdir()
-        conf = self._directory / "nginx.conf"
-        conf.write_text(_CONF.format(directory=self._directory, port=self.port, locations=self._locations))
+        locations = self._locations.replace("PORT", str(self.port))
+        conf = _CONF.format(directory=self._directory, port=self.port, locations=locations)
+        (self._directory / "nginx.conf").write_text(conf)
         self.start()
         self._closing.callback(self.stop)
         return self

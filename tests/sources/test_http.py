@@ -334,16 +334,39 @@ def test_an_entry_that_cannot_be_used_costs_itself_only() -> None:
     play(scene)
 
 
-def test_headers_method_and_body_are_sent_and_secrets_are_read_on_the_holder(
+def test_a_list_can_be_asked_for_by_post() -> None:
+    """With a body in JSON, or as it is written; and never on a condition, which POST does not have."""
+    locations = """
+        location = /query { proxy_pass http://127.0.0.1:PORT/answer; proxy_set_header X-Key $content_type; }
+        location = /answer { error_page 405 =200 /list.json; return 405; }
+    """
+
+    async def scene() -> None:
+        with Nginx(locations) as nginx:
+            nginx.put({"data": [entry("r1")]}, age_s=60)
+            async with manager() as drm:
+                await drm.add(source(nginx, "query", method="post", body={"filter": "{active}"}))
+                await until(lambda: ids(drm) == ["r1"])
+                await until(lambda: len(nginx.requests()) > 4)
+
+                asked = [request for request in nginx.requests() if request["uri"] == "/query"]
+                assert {(request["method"], request["body"], request["if_none_match"]) for request in asked} == {
+                    ("POST", '{"filter": "{active}"}', "")
+                }
+
+    play(scene)
+
+
+def test_headers_are_sent_and_secrets_are_read_on_the_holder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A list can be asked for as an API wants it; what is secret is in no definition, status or log."""
+    """What is secret is in no definition, status or log."""
     monkeypatch.setenv("FEED_KEY", "s3cret-in-env")
     (tmp_path / "key").write_text("s3cret-in-file\n")
     caplog.set_level("DEBUG")
 
     async def scene() -> None:
-        with Nginx("location = /query { if ($request_method = POST) { rewrite ^ /list.json; } }") as nginx:
+        with Nginx() as nginx:
             nginx.put({"data": [entry("r1")]})
             async with manager() as drm:
                 feed = source(
