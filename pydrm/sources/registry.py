@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -18,8 +19,9 @@ from pydrm.core.records import SOURCE_PREFIX
 from pydrm.errors import ConfigurationError
 from pydrm.sources.fetching import Origin
 from pydrm.sources.file import FileOrigin
+from pydrm.sources.holding import Intake
 from pydrm.sources.http import HttpOrigin
-from pydrm.sources.kind import Intake, SourceKind
+from pydrm.sources.kind import SourceKind
 from pydrm.sources.plugin import PluginOrigin
 
 __all__ = ["GROUP", "Sources"]
@@ -27,6 +29,12 @@ __all__ = ["GROUP", "Sources"]
 logger = logging.getLogger(__name__)
 
 GROUP = "pydrm.sources"
+
+
+@cache
+def _installed() -> tuple[EntryPoint, ...]:
+    """It looks at every package there is, and a process has many managers in tests."""
+    return tuple(entry_points(group=GROUP))
 
 
 class Sources:
@@ -52,7 +60,7 @@ class Sources:
         self._random = random
         self._register("http", HttpOrigin(clock))
         self._register("file", FileOrigin(clock))
-        for point in entry_points(group=GROUP) if installed is None else installed:
+        for point in _installed() if installed is None else installed:
             self._install(point)
 
     def register(self, name: str, plugin: Callable[[], Any]) -> None:
