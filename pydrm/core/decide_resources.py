@@ -5,8 +5,8 @@ Deciding about resources: what is added and removed, and taken from its holder b
              on, and what it removes is removed.
     Rule 2.  A source writes under the token that it is held by, and only what it owns or nobody has; the rest it is
              told of. So one that was thawed after it had gone to another node changes nothing.
-    Rule 3.  A definition that differs in what no handler reads, weight, overlap and owner, takes effect in place: the
-             handle stays as it is, under the same revision.
+    Rule 3.  A definition that differs in weight, overlap or owner only takes effect in place, under the same revision:
+             nothing is open for these, so nothing is closed for them. A handler has the weight that it was given.
 """
 
 from __future__ import annotations

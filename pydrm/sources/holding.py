@@ -195,7 +195,7 @@ class Holding:
             self._hold.retrying(problem)
 
     def _is_news(self, works: bool, text: str) -> bool:
-        """Once for each reason: one that is away for an hour fails a hundred times, and opening is not to begin anew."""
+        """Once for each reason: one that is away for an hour fails a hundred times, and it is not opened anew."""
         if (works, text) == self._said:
             return False
         self._said = (works, text)
