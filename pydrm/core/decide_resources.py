@@ -91,7 +91,7 @@ def _add_one(state: State, draft: Draft, newcomers: list[Assignment], definition
         return "created" if record.following is None else "updated"
     if if_absent or record.definition == definition:
         return "unchanged"
-    if (record.definition.kind, record.definition.fields) == (definition.kind, definition.fields):
+    if _needs_no_handle(record.definition, definition):
         draft.define(replace(record, definition=definition))
         if assignment.weight != definition.weight:
             draft.change(replace(assignment, weight=definition.weight), Cause.UPDATED)
@@ -108,6 +108,11 @@ def _add_one(state: State, draft: Draft, newcomers: list[Assignment], definition
     draft.forget_failures(key, Cause.UPDATED)
     draft.happen(key, Event.UPDATED, Cause.UPDATED, target=target)
     return "updated"
+
+
+def _needs_no_handle(old: Definition, new: Definition) -> bool:
+    """Whether they differ in nothing that a handle is opened for."""
+    return replace(old, weight=new.weight, overlap=new.overlap, source=new.source) == new
 
 
 def decide_remove(state: State, command: RemoveResources) -> Decision:

@@ -16,7 +16,7 @@ from pydrm.errors import InvalidResource
 __all__ = ["Fields"]
 
 # Those that every resource may have.
-_COMMON = ("budget", "give_up_after")
+_COMMON = ("budget", "give_up_after", "priority")
 
 
 class Fields:
