@@ -21,6 +21,7 @@ from typing import Any, Literal, cast
 import attrs
 
 from pydrm.address import checked_address, is_loopback, is_wildcard
+from pydrm.core.records import SOURCE_PREFIX
 from pydrm.core.resource import Resource
 from pydrm.errors import ConfigurationError, InvalidResource
 
@@ -57,6 +58,7 @@ class Config:
         peers: Every voter's address by name, this node's `advertise` among them if it is one; empty for a cluster of
             one.
         resources: Added if absent once the node has joined.
+        sources: The same; each of a kind that begins with "source.", which may be left out of what is given.
     """
 
     cluster: str
@@ -79,6 +81,7 @@ class Config:
     checkpoint_interval: float = 1.0
     peers: Mapping[str, str] = MappingProxyType({})
     resources: tuple[Resource, ...] = ()
+    sources: tuple[Resource, ...] = ()
 
     @classmethod
     def load(cls, path: Path | str | None = None, environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
@@ -122,7 +125,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     Unlike a file, the environment is not ours alone (Kubernetes puts PYDRM_SERVICE_HOST there for a
     service called pydrm), so only a name that looks like a misspelt one of ours is refused.
     """
-    names = [name for name in _NAMES if name != "resources"]
+    names = [name for name in _NAMES if name not in ("resources", "sources")]
     said: dict[str, Any] = {}
     for variable, value in environ.items():
         if not variable.startswith("PYDRM_") or not value:
@@ -181,6 +184,9 @@ def _checked(said: Mapping[str, Any]) -> Config:
     data_dir = _path(said, "data_dir")
     if data_dir is None and not alone and role == "voter":
         raise ConfigurationError("is required with peers: a voter must remember how it voted", field="data_dir")
+    resources = _resources(said.get("resources", ()), "resources")
+    sources = _resources(map(_source, _listed(said.get("sources", ()), "sources")), "sources")
+    _refuse_twice((*resources, *sources))
     return Config(
         cluster=cluster,
         node=node,
@@ -198,7 +204,8 @@ def _checked(said: Mapping[str, Any]) -> Config:
         quarantine=_seconds(said, "quarantine", 60.0, QUARANTINE_RANGE),
         checkpoint_interval=_seconds(said, "checkpoint_interval", 1.0, CHECKPOINT_INTERVAL_RANGE),
         peers=MappingProxyType(peers),
-        resources=_resources(said.get("resources", ())),
+        resources=resources,
+        sources=sources,
     )
 
 
@@ -316,16 +323,29 @@ def _check_worker(node: str, listed: Mapping[str, str]) -> None:
         raise ConfigurationError("is required: a worker follows the voters that it lists", field="peers")
 
 
-def _resources(value: object) -> tuple[Resource, ...]:
+def _listed(value: object, field: str) -> Iterable[object]:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
-        raise ConfigurationError("must be a list of tables, [[pydrm.resources]]", field="resources")
-    resources = tuple(item if isinstance(item, Resource) else Resource.from_dict(item) for item in value)
+        raise ConfigurationError(f"must be a list of tables, [[pydrm.{field}]]", field=field)
+    return value
+
+
+def _resources(value: object, field: str) -> tuple[Resource, ...]:
+    return tuple(item if isinstance(item, Resource) else Resource.from_dict(item) for item in _listed(value, field))
+
+
+def _source(item: object) -> object:
+    """Its kind with "source." before it: among sources that goes without saying."""
+    if not isinstance(item, Mapping) or not isinstance(item.get("kind"), str):
+        return item
+    return {**item, "kind": SOURCE_PREFIX + item["kind"].removeprefix(SOURCE_PREFIX)}
+
+
+def _refuse_twice(resources: Iterable[Resource]) -> None:
     seen: set[str] = set()
     for resource in resources:
         if resource.id in seen:
             raise InvalidResource("is there twice", resource=resource.id, field="id")
         seen.add(resource.id)
-    return resources
 
 
 def _warn_of_open_doors(config: Config) -> None:

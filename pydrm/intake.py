@@ -42,6 +42,15 @@ class Intake:
         _validate_give_up_after(resource)
         kind.validate(resource)
 
+    def definition(self, resource: Resource) -> Definition:
+        """*resource* as the cluster keeps it, checked by its kind. Raises InvalidResource."""
+        self.validate(resource)
+        return definition_of(resource)
+
+    def parts(self, definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]:
+        """*definitions*, in order, in as few parts as fit into commands."""
+        return parts(definitions)
+
     async def definitions(self, resources: Iterable[Resource]) -> list[Definition]:
         """
         All of *resources* as the cluster keeps them.
@@ -51,10 +60,10 @@ class Intake:
         """
         made: dict[str, Definition] = {}
         for number, resource in enumerate(resources, 1):
-            self.validate(resource)
+            definition = self.definition(resource)
             if resource.id in made:
                 raise InvalidResource("is given twice in one call", resource=resource.id, field="id")
-            made[resource.id] = definition_of(resource)
+            made[resource.id] = definition
             # Ten thousand take tenths of a second, in which messages for other resources arrive.
             if number % PART_DEFINITIONS_MAX == 0:
                 await asyncio.sleep(0)

@@ -39,6 +39,7 @@ from pydrm.handlers.redis_stream import RedisStream
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
+from pydrm.sources.registry import Sources
 from pydrm.view import (
     AssignmentView,
     assignment_views,
@@ -57,6 +58,7 @@ POLL_S = 0.02
 
 C = TypeVar("C", bound=Callback)
 H = TypeVar("H", bound=Callable[..., Any])
+P = TypeVar("P", bound=Callable[[], object])
 
 
 class ResourceManager:
@@ -84,6 +86,8 @@ class ResourceManager:
         quarantine: Seconds that a resource which no node could open is left alone, before one tries again.
         checkpoint_interval: Seconds; one resource's checkpoints are saved at most once in it.
         resources: Added on start if absent.
+        sources: Where further resources come from; added on start if absent. Tables as in the configuration file,
+            whose `kind` is "http", "file" or the name of one of the app's; or resources of the kind "source.http" etc.
         host: What the node stands on; for simulations.
 
     Raises:
@@ -113,6 +117,7 @@ class ResourceManager:
         quarantine: float | None = None,
         checkpoint_interval: float | None = None,
         resources: Iterable[Resource] = (),
+        sources: Iterable[Resource | Mapping[str, Any]] = (),
         host: Host | None = None,
     ) -> None:
         config = Config.load(
@@ -135,6 +140,7 @@ class ResourceManager:
             quarantine=quarantine,
             checkpoint_interval=checkpoint_interval,
             resources=tuple(resources),
+            sources=tuple(sources),
         )
         self._prepare(config, close_timeout, host or SystemHost())
 
@@ -165,6 +171,9 @@ class ResourceManager:
         self._redis_stream = RedisStream(self._callbacks, clock=host.clock)
         self._kinds.register("redis_stream", self._redis_stream)
         self._intake = Intake(self._kinds)
+        self._sources = Sources(
+            self._kinds, self._intake, lambda: self._running().engine, clock=self._clock, random=host.random
+        )
         self.voters = Voters(self._running, self._clock)
         self._node: Node | None = None
         self._life: asyncio.Task[None] | None = None
@@ -202,6 +211,24 @@ class ResourceManager:
         self._kinds.register(kind, kind_of(kind, handler, clock=self._clock, random=self._host.random))
         return handler
 
+    @overload
+    def source(self, name: str) -> Callable[[P], P]: ...
+    @overload
+    def source(self, name: str, plugin: Callable[[], object]) -> object: ...
+    def source(self, name: str, plugin: Callable[[], object] | None = None) -> object:
+        """
+        Give resources of the kind "source.*name*" a source of one's own: `pydrm.sources.plugin` says what it can be.
+
+        As a decorator of a class, `@drm.source("customers")`, or called with the class. On each node, before `start`.
+
+        Raises:
+            ConfigurationError: It cannot be one, or the name has one already.
+        """
+        if plugin is None:
+            return lambda decorated: self.source(name, decorated)
+        self._sources.register(name, plugin)
+        return plugin
+
     # --- its life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -215,7 +242,7 @@ class ResourceManager:
             Unavailable: `stop` came first.
         """
         if self._node is None or self._life is None or self._life.done():
-            for resource in self._config.resources:
+            for resource in (*self._config.resources, *self._config.sources):
                 self._intake.validate(resource)
             for kind in self._counting():
                 kind.callback_failures = kind.dropped_messages = 0
@@ -414,7 +441,8 @@ class ResourceManager:
 
     async def _add_configured(self, node: Node) -> None:
         state = node.engine.state
-        absent = [resource for resource in self._config.resources if resource.id not in state.records]
+        configured = (*self._config.resources, *self._config.sources)
+        absent = [resource for resource in configured if resource.id not in state.records]
         if not absent:
             return
         await self._wait_for_company(node)

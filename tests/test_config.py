@@ -254,6 +254,51 @@ def test_a_bad_resource_is_named_with_its_field() -> None:
     assert (caught.value.resource, caught.value.field) == ("r1", "weight")
 
 
+def test_sources_are_resources_whose_kind_need_not_say_that_they_are() -> None:
+    """As tables, and as resources."""
+    table = {"id": "feed", "kind": "http", "url": "http://a.example"}
+    file = Resource("list", kind="source.file", path="/list.json")
+
+    config = Config.load(cluster="orders", node="a", sources=[table, file])
+
+    assert config.sources == (Resource("feed", kind="source.http", url="http://a.example"), file)
+
+
+def test_sources_can_stand_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("""
+        [pydrm]
+        cluster = "orders"
+        node = "a"
+
+        [[pydrm.sources]]
+        id = "feed"
+        kind = "source.http"
+        url = "http://a.example"
+        defaults = {kind = "websocket", url = "wss://b.example/{id}"}
+    """)
+
+    [feed] = Config.load(path).sources
+
+    defaults = {"kind": "websocket", "url": "wss://b.example/{id}"}
+    assert feed == Resource("feed", kind="source.http", url="http://a.example", defaults=defaults)
+
+
+@pytest.mark.parametrize("value", ["feed", {"id": "feed"}, 3])
+def test_sources_are_a_list(value: object) -> None:
+    refused(field="sources", cluster="orders", node="a", sources=value)
+
+
+def test_a_source_and_a_resource_of_one_name_are_refused() -> None:
+    with pytest.raises(InvalidResource, match="twice"):
+        Config.load(
+            cluster="orders",
+            node="a",
+            resources=[Resource("r1", kind="k")],
+            sources=[{"id": "r1", "kind": "http"}],
+        )
+
+
 def test_a_resource_that_is_listed_twice_is_refused() -> None:
     with pytest.raises(InvalidResource, match="twice"):
         Config.load(cluster="orders", node="a", resources=[Resource("r1", kind="k"), {"id": "r1", "kind": "k"}])

@@ -121,9 +121,14 @@ class Hold:
             not self._revoked and self._lease.valid(self._clock.now()) and self._lease.incarnation == self._incarnation
         )
 
-    def ready(self) -> None:
-        """Say that the resource is open now. Until then it shows as opening, or as retrying after a failure."""
-        self._tell(Condition.OPEN, "")
+    def ready(self, detail: str = "") -> None:
+        """
+        Say that the resource is open now. Until then it shows as opening, or as retrying after a failure.
+
+        Args:
+            detail: What people should know of it though it works; shown with it.
+        """
+        self._tell(Condition.OPEN, detail[:DETAIL_CHARACTERS_MAX])
 
     def retrying(self, detail: str) -> None:
         """Say that it is down and being opened again; for handlers that reconnect without ending."""

@@ -119,14 +119,24 @@ class AddResources(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         if_absent: Leave a resource that exists as it is, rather than replace its definition.
+        source: The handle of the source that brought them; None if it was the app, whose word goes before any source's.
     """
 
     definitions: tuple[Definition, ...]
     if_absent: bool = False
+    source: Handle | None = None
 
 
 class RemoveResources(msgspec.Struct, frozen=True, gc=False):
+    """
+    Take resources out of management.
+
+    Attributes:
+        source: The handle of the source that wants it, which can remove what it owns; None if it was the app.
+    """
+
     ids: tuple[str, ...]
+    source: Handle | None = None
 
 
 class PauseResources(msgspec.Struct, frozen=True, gc=False):
@@ -354,6 +364,7 @@ class Done(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="done"
         number: Join: the incarnation. AddVoter, RemoveVoter: the voters' new revision.
         created, updated, unchanged, removed: How many resources.
         missing: Remove-, Pause-, ResumeResources: the ids that were not there. SaveCheckpoints: those of others.
+        foreign: Add-, RemoveResources by a source: the ids that somebody else owns, which were left as they are.
     """
 
     number: int = 0
@@ -362,9 +373,11 @@ class Done(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="done"
     unchanged: int = 0
     removed: int = 0
     missing: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
     def parts(self) -> tuple[object, ...]:
-        return ("done", self.number, self.created, self.updated, self.unchanged, self.removed, self.missing)
+        parts = ("done", self.number, self.created, self.updated, self.unchanged, self.removed, self.missing)
+        return (*parts, self.foreign) if self.foreign else parts
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="refused"):

@@ -1,5 +1,12 @@
 """
 Deciding about resources: what is added and removed, and taken from its holder by force.
+
+    Rule 1.  What the app says by call counts, whoever brought the resource before: what it adds is the app's from then
+             on, and what it removes is removed.
+    Rule 2.  A source writes under the token that it is held by, and only what it owns or nobody has; the rest it is
+             told of. So one that was thawed after it had gone to another node changes nothing.
+    Rule 3.  A definition that differs in weight, overlap or owner only takes effect in place, under the same revision:
+             nothing is open for these, so nothing is closed for them. A handler has the weight that it was given.
 """
 
 from __future__ import annotations
@@ -9,7 +16,7 @@ from collections import Counter
 from msgspec.structs import replace
 
 from pydrm.core.changes import Audited, Cause
-from pydrm.core.commands import AddResources, Done, ForceRelease, Reason, RemoveResources
+from pydrm.core.commands import AddResources, Done, ForceRelease, Handle, Reason, Refused, RemoveResources
 from pydrm.core.decision import Decision, refused
 from pydrm.core.draft import Draft
 from pydrm.core.handoff import Event
@@ -29,14 +36,44 @@ def decide_add(state: State, command: AddResources) -> Decision:
     heavy = [definition.id for definition in command.definitions if not 1 <= definition.weight <= WEIGHT_MAX]
     if heavy:
         return refused(Reason.INVALID, f"the weight of {heavy[0]} is not from 1 to {WEIGHT_MAX}")
+    owner = _owner(state, command.source)
+    if isinstance(owner, Refused):
+        return Decision(owner)
     draft = Draft(state)
     newcomers: list[Assignment] = []
-    done = Counter(
-        _add_one(state, draft, newcomers, definition, command.if_absent) for definition in command.definitions
-    )
+    foreign = []
+    done: Counter[str] = Counter()
+    for given in command.definitions:
+        if owner and _is_foreign(state, given.id, owner):
+            foreign.append(given.id)
+            continue
+        definition = given if given.source == owner else replace(given, source=owner)
+        done[_add_one(state, draft, newcomers, definition, command.if_absent)] += 1
     admit(state, draft, newcomers)
-    answer = Done(created=done["created"], updated=done["updated"], unchanged=done["unchanged"])
+    answer = Done(created=done["created"], updated=done["updated"], unchanged=done["unchanged"], foreign=tuple(foreign))
     return Decision(answer, tuple(draft.changes))
+
+
+def _owner(state: State, source: Handle | None) -> str | Refused:
+    """In whose name it is asked: "" for the app, or that of a source that is held under this very handle."""
+    if source is None:
+        return ""
+    record = state.records.get(source.resource)
+    assignment = state.assignments.get((source.resource, source.slot))
+    holder = assignment.holder if assignment is not None and assignment.phase is not Phase.REMOVING else None
+    if holder is None or holder.token != source.token or not state.is_current((holder.node, holder.incarnation)):
+        return Refused(Reason.STALE, f"{source.resource} is not held under token {source.token}")
+    if record is None or not record.definition.is_source:
+        return Refused(Reason.INVALID, f"{source.resource} is no source")
+    return source.resource
+
+
+def _is_foreign(state: State, id: str, owner: str) -> bool:
+    """Whether somebody else owns it; what is being removed for good is nobody's any more."""
+    record = state.records.get(id)
+    if record is None or record.owner == owner:
+        return False
+    return record.following is not None or state.assignments[id, 0].phase is not Phase.REMOVING
 
 
 def _add_one(state: State, draft: Draft, newcomers: list[Assignment], definition: Definition, if_absent: bool) -> str:
@@ -54,6 +91,11 @@ def _add_one(state: State, draft: Draft, newcomers: list[Assignment], definition
         return "created" if record.following is None else "updated"
     if if_absent or record.definition == definition:
         return "unchanged"
+    if _needs_no_handle(record.definition, definition):
+        draft.define(replace(record, definition=definition))
+        if assignment.weight != definition.weight:
+            draft.change(replace(assignment, weight=definition.weight), Cause.UPDATED)
+        return "updated"
     revision = draft.number()
     paused = record.parked is not None and record.parked.cause is ParkedCause.PAUSED
     draft.define(Record(definition, revision, parked=record.parked if paused else None))
@@ -68,20 +110,32 @@ def _add_one(state: State, draft: Draft, newcomers: list[Assignment], definition
     return "updated"
 
 
+def _needs_no_handle(old: Definition, new: Definition) -> bool:
+    """Whether they differ in nothing that a handle is opened for."""
+    return replace(old, weight=new.weight, overlap=new.overlap, source=new.source) == new
+
+
 def decide_remove(state: State, command: RemoveResources) -> Decision:
+    owner = _owner(state, command.source)
+    if isinstance(owner, Refused):
+        return Decision(owner)
     draft = Draft(state)
     missing = []
+    foreign = []
     removed = 0
     for name in dict.fromkeys(command.ids):
         record = state.records.get(name)
         if record is None:
             missing.append(name)
             continue
+        if owner and record.owner != owner:
+            foreign.append(name)
+            continue
         removed += 1
         if record.following is not None:
             draft.define(replace(record, following=None))
         draft.happen((name, 0), Event.REMOVED, Cause.REMOVED)
-    return Decision(Done(removed=removed, missing=tuple(missing)), tuple(draft.changes))
+    return Decision(Done(removed=removed, missing=tuple(missing), foreign=tuple(foreign)), tuple(draft.changes))
 
 
 def decide_force(state: State, command: ForceRelease) -> Decision:

@@ -32,11 +32,11 @@ class Index:
     """
 
     def __init__(self) -> None:
-        self.claims: dict[Incarnation, Queue] = {}
-        self.settled: dict[str, dict[int, Queue]] = {}
+        self.claims: dict[Incarnation, Queue[Assignment]] = {}
+        self.settled: dict[str, dict[int, Queue[Assignment]]] = {}
         self.load: dict[str, int] = {}
         self.moving: dict[int, int] = {}
-        self.waiting = Queue()
+        self.waiting: Queue[Assignment] = Queue()
         self.dead: dict[Incarnation, None] = {}
 
     def update(self, old: Assignment | None, new: Assignment | None) -> None:
@@ -54,7 +54,7 @@ class Index:
         if new is not None and _is_moving(new):
             _count(self.moving, new.weight, +1)
 
-    def queues(self) -> list[Queue]:
+    def queues(self) -> list[Queue[Assignment]]:
         settled = [queue for weights in self.settled.values() for queue in weights.values()]
         return [self.waiting, *self.claims.values(), *settled]
 

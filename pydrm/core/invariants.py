@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from pydrm.core.brought import Brought
 from pydrm.core.index import Index
 from pydrm.core.picture import Section, digests
 from pydrm.core.placement import unfinished
@@ -45,6 +46,7 @@ def verify(state: State) -> list[str]:
         *_index_follows_from_assignments(state),
         *_digests_follow_from_records(state),
         *_quarantines_follow_from_records(state),
+        *_ownership_follows_from_records(state),
     ]
 
 
@@ -158,6 +160,16 @@ def _quarantines_follow_from_records(state: State) -> Iterator[str]:
     }
     if state.quarantined != there:
         yield f"the quarantines noted are {_short(state.quarantined)}, should be {_short(there)}"
+
+
+def _ownership_follows_from_records(state: State) -> Iterator[str]:
+    fresh = Brought()
+    for record in state.records.values():
+        fresh.update(None, record)
+    fresh.restored(state.records)
+    kept = state.brought
+    if kept.by_source != fresh.by_source or kept.gone != fresh.gone:
+        yield f"sources own {_short(kept)}, should own {_short(fresh)}"
 
 
 def _sessions_belong_to_the_living(state: State) -> Iterator[str]:

@@ -10,7 +10,7 @@ Placement: who should hold what waits, and what has to move for the load to be e
     Rule 4.  One step decides about so many assignments and no more; `Place` goes on where it stopped.
     Rule 5.  Nothing of this happens while the cluster recovers: see `recovery`.
 
-The three stages run after every command, each on the state that the one before left. `admit` is a part of deciding:
+The stages run after every command, each on the state that the one before left. `admit` is a part of deciding:
 what is new has its holder from its first change on, the one that the stages would give it right after.
 """
 
@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from pydrm.core.changes import Cause, Change
 from pydrm.core.draft import Draft
 from pydrm.core.handoff import Event
+from pydrm.core.orphans import sweep
 from pydrm.core.records import Assignment, Holder, Node, NodeState, Phase
 from pydrm.core.state import State
 
@@ -54,7 +55,8 @@ def admit(state: State, draft: Draft, newcomers: Sequence[Assignment]) -> None:
     do anything before. Their tokens are those that it would give them too. So the state comes out the same either way,
     and replicas of a version that knows only the other one may be fed the same log.
     """
-    others_first = draft.touches_assignments or state.index.waiting or state.index.dead or _recovers(state)
+    left_behind = state.index.waiting or state.index.dead or state.brought.gone
+    others_first = draft.touches_assignments or left_behind or _recovers(state)
     nodes = {} if others_first or len(newcomers) > STEP_ASSIGNMENTS_MAX else placeable(state)
     if nodes:
         _place(state, draft, nodes, newcomers, STEP_ASSIGNMENTS_MAX, Cause.ADDED)
@@ -105,7 +107,7 @@ def balance(state: State, limit: int) -> list[Change]:
     return draft.changes
 
 
-STAGES: tuple[Stage, ...] = (bury, place, balance)
+STAGES: tuple[Stage, ...] = (sweep, bury, place, balance)
 
 
 def unfinished(state: State) -> bool:

@@ -1,5 +1,5 @@
 """
-`Queue`: assignments in the order of a number that each has there, a token or a ticket.
+`Queue`: items in the order of a number that each has there: a token, a ticket or a revision.
 
 It is a dict that was cut into pieces by ranges of numbers. One dict of a million would take 40 ms at the moment at
 which it grows, and would be searched from its beginning for what is left whenever its oldest were taken away.
@@ -8,15 +8,16 @@ which it grows, and would be searched from its beginning for what is left whenev
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from pydrm.core.records import Assignment
+from typing import Generic, TypeVar
 
 __all__ = ["Queue"]
+
+T = TypeVar("T")
 
 _RANGE_BITS = 14
 
 
-class Queue:
+class Queue(Generic[T]):
     """
     Give it numbers that grow, as tokens and tickets do; one that does not costs a sort when it is next read.
 
@@ -27,12 +28,12 @@ class Queue:
 
     def __init__(self) -> None:
         self._count = 0
-        self._ranges: dict[int, dict[int, Assignment]] = {}
+        self._ranges: dict[int, dict[int, T]] = {}
         self._ranges_unsorted = False
         self._unsorted: set[int] = set()  # Ranges whose numbers did not grow.
 
-    def put(self, number: int, assignment: Assignment) -> None:
-        """Have *assignment* at *number*; where there is one, in its place."""
+    def put(self, number: int, item: T) -> None:
+        """Have *item* at *number*; where there is one, in its place."""
         place = number >> _RANGE_BITS
         numbers = self._ranges.get(place)
         if numbers is None:
@@ -42,7 +43,7 @@ class Queue:
             self._count += 1
             if numbers and next(reversed(numbers)) > number:
                 self._unsorted.add(place)
-        numbers[number] = assignment
+        numbers[number] = item
 
     def drop(self, number: int) -> None:
         """Raises KeyError if it is not there."""
@@ -54,31 +55,31 @@ class Queue:
             del self._ranges[place]
             self._unsorted.discard(place)
 
-    def get(self, number: int) -> Assignment | None:
+    def get(self, number: int) -> T | None:
         numbers = self._ranges.get(number >> _RANGE_BITS)
         return numbers.get(number) if numbers is not None else None
 
-    def copy(self) -> list[Assignment]:
+    def copy(self) -> list[T]:
         """
         All of it, oldest first, in a list of its own. From any thread: it sorts nothing but what it copied.
 
         Each range is of one moment, and no other thread waits for longer than one range takes.
         """
         ranges = sorted(self._ranges.items())
-        return [assignment for _, numbers in ranges for _, assignment in sorted(numbers.items())]
+        return [item for _, numbers in ranges for _, item in sorted(numbers.items())]
 
-    def oldest_first(self) -> Iterator[Assignment]:
+    def oldest_first(self) -> Iterator[T]:
         """Not to be written to meanwhile; nor is `newest_first`."""
         self._sort_ranges()
         for place in self._ranges:
             yield from self._sorted(place).values()
 
-    def newest_first(self) -> Iterator[Assignment]:
+    def newest_first(self) -> Iterator[T]:
         self._sort_ranges()
         for place in reversed(self._ranges):
             yield from reversed(self._sorted(place).values())
 
-    def items(self) -> Iterator[tuple[int, Assignment]]:
+    def items(self) -> Iterator[tuple[int, T]]:
         """Oldest first."""
         self._sort_ranges()
         for place in self._ranges:
@@ -116,7 +117,7 @@ class Queue:
             self._ranges_unsorted = False
             self._ranges = dict(sorted(self._ranges.items()))
 
-    def _sorted(self, place: int) -> dict[int, Assignment]:
+    def _sorted(self, place: int) -> dict[int, T]:
         if place in self._unsorted:
             self._unsorted.discard(place)
             numbers = self._ranges[place]

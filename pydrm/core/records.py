@@ -21,6 +21,7 @@ from msgspec.structs import force_setattr
 
 __all__ = [
     "CHECKPOINT_BYTES_MAX",
+    "SOURCE_PREFIX",
     "Assignment",
     "AssignmentKey",
     "AuditEntry",
@@ -42,6 +43,9 @@ __all__ = [
 
 CHECKPOINT_BYTES_MAX = 4096
 
+# What the kinds of sources begin with; only such a resource can own others.
+SOURCE_PREFIX = "source."
+
 AssignmentKey = tuple[str, int]  # (resource id, slot)
 Incarnation = tuple[str, int]  # (node name, incarnation number)
 
@@ -51,6 +55,9 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     A resource as the cluster keeps it; *fields* is sealed, canonical and opaque here.
 
     A map by names where the records are arrays, because the log's commands carry it.
+
+    Attributes:
+        source: The id of the source that brought it, and owns it; "": the app's own. The deciders write it.
     """
 
     id: str
@@ -58,13 +65,20 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     fields: bytes
     weight: int = 1
     overlap: bool = False
+    source: str = ""
 
     def __post_init__(self) -> None:
         # There are few kinds, and each definition that is read comes with a string of its own.
         force_setattr(self, "kind", intern(self.kind))
 
+    @property
+    def is_source(self) -> bool:
+        """Whether it can own others."""
+        return self.kind.startswith(SOURCE_PREFIX)
+
     def parts(self) -> tuple[object, ...]:
-        return (self.id, self.kind, self.fields, self.weight, self.overlap)
+        parts = (self.id, self.kind, self.fields, self.weight, self.overlap)
+        return (*parts, self.source) if self.source else parts
 
 
 class ParkedCause(enum.Enum):
@@ -107,6 +121,11 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     revision: int
     following: Definition | None = None
     parked: Parked | None = None
+
+    @property
+    def owner(self) -> str:
+        """The source that owns it, or will once what is being removed is gone; "": the app."""
+        return (self.following or self.definition).source
 
     def parts(self) -> tuple[object, ...]:
         following = self.following.parts() if self.following else None
@@ -162,7 +181,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
     Who holds a slot of a resource.
 
     Attributes:
-        weight: How much it counts where it is now; a new definition's weight counts once it is placed anew.
+        weight: How much it counts where it is now. Of a new definition that needs a new handle, it counts once that is
+            placed; else at once.
         target: OPENING: who opens it. RELEASING, REMOVING: who has it open besides the holder.
         excluded: Holders it was taken from by force, until their handle is known to be gone.
         ticket: WAITING only: its place in the queue, from the same counter as the tokens.

@@ -72,7 +72,8 @@ class Restoring:
         index = self._state.index
         if len(index.waiting) + sum(map(len, index.claims.values())) != self._numbers:
             raise ValueError("a token or ticket is there twice")
-        for queue in index.queues():
+        self._state.brought.restored(self._state.records)
+        for queue in self._state.queues():
             for _ in queue.sort():
                 yield
         for incarnation in index.claims:
@@ -102,6 +103,7 @@ class Restoring:
         for record in records:
             if not table.load(record.definition.id, record):
                 raise ValueError(f"resource {record.definition.id} is there twice")
+            self._state.brought.update(None, record)
             if record.parked is not None:
                 self._state.note_parked(record)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import assert_never
+from typing import Any, assert_never
 
+from pydrm.core.brought import Brought
 from pydrm.core.changes import (
     Answered,
     AssignmentChanged,
@@ -32,6 +33,7 @@ from pydrm.core.changes import (
     VotersChanged,
 )
 from pydrm.core.index import Index
+from pydrm.core.queue import Queue
 from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, ParkedCause, Record, Settings
 from pydrm.core.sessions import Sessions
 from pydrm.core.sharded_table import AssignmentTable, CheckpointTable, RecordTable
@@ -51,6 +53,7 @@ class State:
         assignments: Who holds what, by (resource id, slot).
         checkpoints: How far holders have got, by (resource id, slot).
         quarantined: Derived from the records: the number of each quarantine, by resource.
+        brought: Derived from the records: what each source owns.
         sessions: Answers that clients may still ask for again.
         audit: Releases by force, the newest `AUDIT_ENTRIES_MAX`.
         next_number: The next token or ticket; one counter for both, and it never goes back.
@@ -65,6 +68,7 @@ class State:
         self.assignments = AssignmentTable()
         self.checkpoints = CheckpointTable()
         self.quarantined: dict[str, int] = {}
+        self.brought = Brought()
         self.sessions = Sessions()
         self.audit: Table[int, AuditEntry] = Table()
         self.next_number = 1
@@ -110,6 +114,10 @@ class State:
         else:
             self.quarantined.pop(record.definition.id, None)
 
+    def queues(self) -> list[Queue[Any]]:
+        """All that is kept in the order of numbers, and made from the records."""
+        return [*self.index.queues(), *self.brought.queues()]
+
     def become(self, other: State) -> None:
         """
         Exchange everything with *other*, each attribute by one assignment.
@@ -126,7 +134,7 @@ class State:
         yield from self.records.empty()
         yield from self.assignments.empty()
         yield from self.checkpoints.empty()
-        for queue in self.index.queues():
+        for queue in self.queues():
             yield from queue.empty()
 
 
@@ -140,12 +148,12 @@ def evolve(state: State, change: Change) -> None:
         case AssignmentDropped(resource=resource, slot=slot):
             state.index.update(state.assignments.drop((resource, slot)), None)
         case Defined(record=record):
-            state.records.put(record.definition.id, record)
+            state.brought.update(state.records.put(record.definition.id, record), record)
             state.note_parked(record)
             parked = record.parked.number if record.parked is not None else 0
             state.next_number = max(state.next_number, record.revision + 1, parked + 1)
         case Undefined(resource=resource):
-            state.records.drop(resource)
+            state.brought.update(state.records.drop(resource), None)
             state.quarantined.pop(resource, None)
         case CheckpointSaved(checkpoint=checkpoint):
             state.checkpoints.put(checkpoint.key, checkpoint)

@@ -49,6 +49,7 @@ from pydrm.core.state import State
 from tests.core.build import LEASE_TTL_MS, VOTERS
 
 IDS = [f"resource-{number}" for number in range(80)]
+SOURCES = ["feed-1", "feed-2", "feed-3"]
 STEP_MAX = 7  # So small that steps often stop in the middle of something.
 
 
@@ -80,6 +81,8 @@ class RandomLog:
             (1, self._resign),
             (14, self._add),
             (4, self._remove),
+            (2, self._add_source),
+            (1, self._remove_source),
             (30, self._release),
             (15, self._report),
             (2, self._force),
@@ -169,10 +172,26 @@ class RandomLog:
             )
             for id in ids
         )
-        return AddResources(tuple(definitions), if_absent=self.random.random() < 0.2)
+        return AddResources(tuple(definitions), if_absent=self.random.random() < 0.2, source=self._source())
 
     def _remove(self) -> Command:
-        return RemoveResources(tuple(self.random.choices(IDS, k=self.random.choice([1, 1, 3]))))
+        return RemoveResources(tuple(self.random.choices(IDS, k=self.random.choice([1, 1, 3]))), self._source())
+
+    def _add_source(self) -> Command:
+        kind = self.random.choice(["source.http"] * 5 + ["websocket"])
+        return AddResources((Definition(self.random.choice(SOURCES), kind, self.random.choice([b"", b"", b"new"])),))
+
+    def _remove_source(self) -> Command:
+        return RemoveResources((self.random.choice(SOURCES),))
+
+    def _source(self) -> Handle | None:
+        """In whose name something is said: the app's, or that of a source that is held now, or was."""
+        source = self.random.choice(SOURCES)
+        assignment = self.state.assignments.get((source, 0))
+        holder = assignment.holder if assignment is not None else None
+        if holder is None or self.random.random() < 0.6:
+            return None
+        return Handle(source, 0, holder.token - (self.random.random() < 0.1))
 
     def _claims(self, node: Node) -> list[Handle]:
         assignments = [self.state.assignments[key] for key in self.state.held_by(node.name, node.incarnation)]

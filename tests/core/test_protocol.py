@@ -16,7 +16,18 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.core import machine, protocol
-from pydrm.core.commands import AddResources, Command, Done, Form, Join, RaiseProtocol, Reason, Refused, Request
+from pydrm.core.commands import (
+    AddResources,
+    Command,
+    Done,
+    Form,
+    Join,
+    RaiseProtocol,
+    Reason,
+    Refused,
+    RemoveResources,
+    Request,
+)
 from pydrm.core.decide_resources import decide_add, decide_remove
 from pydrm.core.decision import Decision
 from pydrm.core.machine import Outcome, apply
@@ -69,7 +80,10 @@ NEW = Version(
     2,
     _NUMBERS | {7: AddPaused, 99: Pause},
     since={Pause: 2},
-    deciders={Pause: decide_remove, AddPaused: decide_add_paused},
+    deciders={
+        Pause: lambda state, pause: decide_remove(state, RemoveResources(pause.ids)),
+        AddPaused: decide_add_paused,
+    },
 )
 
 

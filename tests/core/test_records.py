@@ -33,6 +33,8 @@ def one_of_each() -> list[Struct]:
         Remembered(("a", 1), 8, Done(missing=("r1",))),
         Remembered(("a", 1), 9, Refused(Reason.STALE, "why")),
         Done(number=3),
+        Done(foreign=("r1",)),
+        Definition("r1", "websocket", b"", source="feed"),
         Refused(Reason.BUG),
     ]
 

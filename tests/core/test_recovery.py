@@ -106,7 +106,7 @@ def test_nothing_is_given_a_holder_while_it_recovers():
     assert not unfinished(house.state)
     assert house.phase("new") is Phase.WAITING
     assert house.held() == held
-    assert [stage(house.state, STEP_ASSIGNMENTS_MAX) for stage in STAGES] == [[], [], []]
+    assert [stage(house.state, STEP_ASSIGNMENTS_MAX) for stage in STAGES] == [[]] * len(STAGES)
 
 
 def test_nothing_is_moved_while_it_recovers():

@@ -177,16 +177,48 @@ def test_going_back_to_the_former_definition_is_an_update_too():
     assert house.record("r1").definition == define("r1", "ws://one")
 
 
-def test_a_new_weight_counts_once_it_is_placed_anew():
+def test_a_weight_that_comes_with_a_new_definition_counts_once_that_is_placed():
     """Until its holder lets go it counts as what it is."""
     house = cluster("a", "b", resources=["r1"])
 
-    house.apply(add("r1", weight=5))
+    house.apply(add("r1", url="ws://two", weight=5))
     assert house.assignment("r1").weight == 1
     house.release("r1")
 
     assert house.assignment("r1").weight == 5
     assert house.loads() == {"a": 5, "b": 0}
+
+
+def test_a_new_weight_alone_counts_at_once_and_no_handle_is_touched():
+    """No handler reads it: under the same token and revision it stays open."""
+    house = cluster("a", "b", resources=["r1"])
+    claim, revision = house.claim("r1"), house.record("r1").revision
+
+    assert house.do(add("r1", weight=5)) == Done(updated=1)
+
+    assert (house.phase("r1"), house.claim("r1")) == (Phase.HELD, claim)
+    assert house.record("r1") == Record(define("r1", weight=5), revision)
+    assert house.loads() == {"a": 5, "b": 0}
+
+
+def test_a_new_weight_may_make_the_load_uneven_and_then_others_move():
+    """The heavy one stays, and what was beside it goes."""
+    house = cluster("a", "b", resources=["r1", "r2", "r3", "r4"])
+
+    house.apply(add("r1", weight=3))
+
+    assert house.settle() == ["r3"]
+    assert house.loads() == {"a": 3, "b": 3}
+
+
+def test_whether_it_may_overlap_is_changed_without_touching_the_handle():
+    """It matters at the next move only."""
+    house = cluster("a", resources=["r1"])
+    claim = house.claim("r1")
+
+    house.apply(add("r1", overlap=True))
+
+    assert (house.phase("r1"), house.claim("r1")) == (Phase.HELD, claim)
 
 
 # --- removing --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""
+What stands in braces in a url or a header that a source is fetched with: secrets, and the assignment.
+
+A definition is replicated, written to disks and shown to whoever asks, so it only says where a secret is: `{env:NAME}`
+and `{file:PATH}`, read on the node that holds it, for each fetch; one that was changed is used from the next on.
+`{id}`, `{node}` and `{token}` are of the assignment. Nothing else in braces means anything, because a request's body
+may be JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydrm.core.resource import Json
+
+__all__ = ["SecretMissing", "names_secret", "revealed"]
+
+SECRET_BYTES_MAX = 64 * 1024
+
+_REFERENCE = re.compile(r"\{(env|file):([^{}]+)\}|\{(id|node|token)\}")
+
+
+class SecretMissing(Exception):
+    """This node does not have what is referred to; the message names it."""
+
+
+def names_secret(value: Json) -> bool:
+    """Whether any string in *value* has what a reference begins with."""
+    return any(mark in text for text in _texts(value) for mark in ("{env:", "{file:"))
+
+
+def revealed(value: Json, assignment: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Json:
+    """
+    *value* with all references filled in; reads files.
+
+    Args:
+        assignment: What `id`, `node` and `token` stand for; those that are left out stay as they are.
+
+    Raises:
+        SecretMissing: One cannot be had here.
+    """
+    if isinstance(value, str):
+        return _REFERENCE.sub(lambda found: _filled_in(found, assignment, environ), value)
+    if isinstance(value, list):
+        return [revealed(item, assignment, environ) for item in value]
+    if isinstance(value, dict):
+        return {name: revealed(item, assignment, environ) for name, item in value.items()}
+    return value
+
+
+def _texts(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
+def _filled_in(found: re.Match[str], assignment: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    if found[3] is not None:
+        return assignment.get(found[3], found[0])
+    return _secret(found[1], found[2], environ)
+
+
+def _secret(where: str, name: str, environ: Mapping[str, str]) -> str:
+    if where == "env":
+        if not environ.get(name):
+            raise SecretMissing(f"the environment variable {name} is not set on this node")
+        return environ[name]
+    try:
+        with Path(name).open(encoding="utf-8") as file:
+            return file.read(SECRET_BYTES_MAX).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecretMissing(f"the file {name} cannot be read on this node: {type(error).__name__}") from None
