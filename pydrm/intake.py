@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
+
+from msgspec.structs import replace
 
 from pydrm.agent.kind import Kinds
 from pydrm.core.records import Definition
@@ -22,6 +24,14 @@ PART_BYTES_MAX = 256 * 1024
 
 # What a definition takes in a command besides its id, kind and fields: the names of its members, and some spare.
 DEFINITION_OVERHEAD_BYTES = 64
+
+
+@runtime_checkable
+class Subscriber(Protocol):
+    """A kind whose resources are given events."""
+
+    def topics(self, resource: Resource) -> tuple[str, ...]:
+        """The patterns of the topics that it wants, of a definition that was checked."""
 
 
 class Intake:
@@ -53,11 +63,16 @@ class Intake:
             self.validate(resource)
             if resource.id in made:
                 raise InvalidResource("is given twice in one call", resource=resource.id, field="id")
-            made[resource.id] = definition_of(resource)
+            made[resource.id] = self._definition(resource)
             # Ten thousand take tenths of a second, in which messages for other resources arrive.
             if number % PART_DEFINITIONS_MAX == 0:
                 await asyncio.sleep(0)
         return list(made.values())
+
+    def _definition(self, resource: Resource) -> Definition:
+        kind = self._kinds.get(resource.kind)
+        definition = definition_of(resource)
+        return replace(definition, topics=kind.topics(resource)) if isinstance(kind, Subscriber) else definition
 
 
 def flatten(resources: Iterable[Resource | Iterable[Resource]]) -> list[Resource]:
@@ -88,4 +103,5 @@ def parts(definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]
 
 def _bytes_of(definition: Definition) -> int:
     named = len(definition.id.encode()) + len(definition.kind.encode())
-    return len(definition.fields) + named + DEFINITION_OVERHEAD_BYTES
+    topics = sum(len(topic.encode()) + 3 for topic in definition.topics)
+    return len(definition.fields) + named + topics + DEFINITION_OVERHEAD_BYTES

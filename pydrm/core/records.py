@@ -51,6 +51,10 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     A resource as the cluster keeps it; *fields* is sealed, canonical and opaque here.
 
     A map by names where the records are arrays, because the log's commands carry it.
+
+    Attributes:
+        topics: The events that it is to be given, by pattern: see `topics`. They are in *fields* too, where only the
+            kind can read them.
     """
 
     id: str
@@ -58,13 +62,15 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     fields: bytes
     weight: int = 1
     overlap: bool = False
+    topics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # There are few kinds, and each definition that is read comes with a string of its own.
         force_setattr(self, "kind", intern(self.kind))
 
     def parts(self) -> tuple[object, ...]:
-        return (self.id, self.kind, self.fields, self.weight, self.overlap)
+        parts = (self.id, self.kind, self.fields, self.weight, self.overlap)
+        return (*parts, self.topics) if self.topics else parts
 
 
 class ParkedCause(enum.Enum):

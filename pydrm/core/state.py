@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import assert_never
 
 from pydrm.core.changes import (
     Answered,
@@ -32,6 +31,7 @@ from pydrm.core.changes import (
     VotersChanged,
 )
 from pydrm.core.index import Index
+from pydrm.core.ledger import Ledger
 from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, ParkedCause, Record, Settings
 from pydrm.core.sessions import Sessions
 from pydrm.core.sharded_table import AssignmentTable, CheckpointTable, RecordTable
@@ -51,6 +51,7 @@ class State:
         assignments: Who holds what, by (resource id, slot).
         checkpoints: How far holders have got, by (resource id, slot).
         quarantined: Derived from the records: the number of each quarantine, by resource.
+        ledger: Events and their deliveries.
         sessions: Answers that clients may still ask for again.
         audit: Releases by force, the newest `AUDIT_ENTRIES_MAX`.
         next_number: The next token or ticket; one counter for both, and it never goes back.
@@ -65,6 +66,7 @@ class State:
         self.assignments = AssignmentTable()
         self.checkpoints = CheckpointTable()
         self.quarantined: dict[str, int] = {}
+        self.ledger = Ledger()
         self.sessions = Sessions()
         self.audit: Table[int, AuditEntry] = Table()
         self.next_number = 1
@@ -80,6 +82,7 @@ class State:
             self.records.digest,
             self.assignments.digest,
             self.checkpoints.digest,
+            self.ledger.digest,
             self.sessions.digest,
             self.audit.digest,
             self.next_number,
@@ -126,6 +129,7 @@ class State:
         yield from self.records.empty()
         yield from self.assignments.empty()
         yield from self.checkpoints.empty()
+        yield from self.ledger.empty()
         for queue in self.index.queues():
             yield from queue.empty()
 
@@ -142,11 +146,13 @@ def evolve(state: State, change: Change) -> None:
         case Defined(record=record):
             state.records.put(record.definition.id, record)
             state.note_parked(record)
+            state.ledger.follow(record)
             parked = record.parked.number if record.parked is not None else 0
             state.next_number = max(state.next_number, record.revision + 1, parked + 1)
         case Undefined(resource=resource):
             state.records.drop(resource)
             state.quarantined.pop(resource, None)
+            state.ledger.topics.drop(resource)
         case CheckpointSaved(checkpoint=checkpoint):
             state.checkpoints.put(checkpoint.key, checkpoint)
         case CheckpointDropped(resource=resource, slot=slot):
@@ -175,4 +181,4 @@ def evolve(state: State, change: Change) -> None:
             state.audit.put(entry.number, entry)
             state.audit.drop(entry.number - AUDIT_ENTRIES_MAX)
         case _:
-            assert_never(change)
+            state.next_number = max(state.next_number, state.ledger.evolve(change) + 1)
