@@ -36,6 +36,7 @@ from pydrm.view import (
     resource_rows,
 )
 from pydrm.voters import Voters
+from pydrm.webhooks import Webhooks
 
 __all__ = ["ResourceManager"]
 
@@ -136,9 +137,11 @@ class ResourceManager:
         self._kinds = Kinds()
         self._websocket = Websocket(self._callbacks)
         self._kinds.register("websocket", self._websocket)
-        self._kinds.register("webhook", Webhook(self._clock, host.random))
+        self._webhook = Webhook(self._clock, host.random)
+        self._kinds.register("webhook", self._webhook)
         self._intake = Intake(self._kinds)
         self.voters = Voters(self._running, self._clock)
+        self.webhooks = Webhooks(self._running, self._clock)
         self._node: Node | None = None
         self._life: asyncio.Task[None] | None = None
 

@@ -215,7 +215,7 @@ def test_status_counts_messages_whose_callback_failed_since_the_node_started() -
 @pytest.mark.parametrize(
     ("wrong", "field", "complaint"),
     [
-        (Resource("r2", kind="mqtt"), "kind", "registered: idle, websocket"),
+        (Resource("r2", kind="mqtt"), "kind", "registered: idle, webhook, websocket"),
         (Resource("r2", kind="websocket"), "url", "missing"),
         (Resource("r2", kind="websocket", url="ws://x.example", on_message="trades"), "on_message", "trades"),
         (Resource("r2", kind="idle", small="x", large="x" * 70_000), "large", "bytes"),

@@ -165,11 +165,6 @@ class Desk:
         )
         await self._deliveries.settlements.put(settlement)
 
-    def remind(self, event: int) -> None:
-        """Have it given by `take` once more."""
-        self._told[event] = None
-        self.news.set()
-
     async def pause(self, reason: str) -> None:
         """
         Have the subscription paused: this hold ends.

@@ -59,6 +59,10 @@ def _run_command(arguments: argparse.Namespace) -> int:
             from pydrm.cli import certs
 
             return certs.run(arguments)
+        case "webhooks":
+            from pydrm.cli import webhooks
+
+            return webhooks.run(arguments)
         case command:
             from pydrm.cli import ask
 
@@ -90,6 +94,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     remove = commands.add_parser("remove", help="take resources out of management")
     remove.add_argument("ids", metavar="ID", nargs="+")
     _add_asking(remove)
+    webhooks = commands.add_parser("webhooks", help="what could not be delivered, and trying it again")
+    if "webhooks" in argv:
+        from pydrm.cli.webhooks import add_arguments as add_webhooks_arguments
+
+        add_webhooks_arguments(webhooks, _add_asking)
     _add_wal(commands.add_parser("wal", help="look at a data directory's journal, or check it"))
     _add_snapshot(commands.add_parser("snapshot", help="look at a data directory's snapshots, and check them"))
     _add_recover(commands.add_parser("recover", help="go on with one node's data after a majority is lost for good"))

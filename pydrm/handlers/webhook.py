@@ -34,18 +34,19 @@ class Webhook:
     Secrets and the values of headers may be `{env:NAME}` or `{file:PATH}`, which the holder reads.
 
     It is open while nothing fails: retrying while the last try failed, until one succeeds.
-
-    Args:
-        poster: For simulations.
     """
 
-    def __init__(self, clock: Clock, random: Random, poster: Callable[[], Poster] | None = None) -> None:
+    def __init__(self, clock: Clock, random: Random) -> None:
         self._clock = clock
         self._random = random
-        self._make_poster = poster
+        self._make_poster: Callable[[], Poster] | None = None
         self._poster: Poster | None = None
         self._runs = 0
         self._room = asyncio.Semaphore(POSTS_MAX)
+
+    def use(self, poster: Callable[[], Poster]) -> None:
+        """For simulations: have requests sent by what this makes, rather than over HTTP."""
+        self._make_poster = poster
 
     def validate(self, resource: Resource) -> None:
         Subscription.of(resource)
@@ -56,6 +57,8 @@ class Webhook:
 
     async def run(self, hold: Hold) -> None:
         subscription = Subscription.of(hold.resource)
+        if not self._runs:
+            self._room = asyncio.Semaphore(POSTS_MAX)
         self._runs += 1
         desk = hold.desk()
         try:

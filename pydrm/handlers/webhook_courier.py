@@ -2,8 +2,8 @@
 `Courier`: takes one subscription's events to its receiver, under one hold.
 
     Rule 1.  A delivery is claimed, and that is committed, before its request is begun; then the hold is read once more.
-    Rule 2.  What became of it is committed before anything else is done about it. With at most once, only what
-             certainly never left is tried again.
+    Rule 2.  What became of it is committed before it is tried again. With at most once, only what certainly never left
+             is.
     Rule 3.  While the receiver fails, it is given one request at a time.
     Rule 4.  Told to end while the hold is valid, it waits a little for what is under way: what is left behind is
              unknown to the next holder.
@@ -93,6 +93,7 @@ class Courier:
         self._random = random
         self._queue: list[tuple[float, int]] = []  # (when, event); with `ordered` (event, event)
         self._at: dict[int, float] = {}  # event -> when; those that are queued
+        self._not_before: dict[int, float] = {}
         self._under_way: dict[asyncio.Task[None], int] = {}
         self._held_back_until = float("-inf")
         self._leaving = False
@@ -128,7 +129,7 @@ class Courier:
         delivery = self._desk.delivery(event)
         if delivery is None or delivery.state is DeliveryState.DEAD or event in self._under_way.values():
             return
-        self._put(event, self._desk.due_at(delivery))
+        self._put(event, max(self._desk.due_at(delivery), self._not_before.pop(event, float("-inf"))))
 
     def _put(self, event: int, at: float) -> None:
         if self._at.get(event) != at:
@@ -191,7 +192,8 @@ class Courier:
                 return
             attempt = delivery.attempt + 1
             if not await self._desk.claim(event, attempt, once=self._subscription.once):
-                self._ask_again(event)
+                # It is to let go, or somebody else is at work: with overlap there are two holders for a moment.
+                self._not_before[event] = self._clock.now() + ASK_AGAIN_S
                 return
             content = self._desk.event(event)
             assert content is not None, "a delivery that is claimed has its event"
@@ -200,14 +202,10 @@ class Courier:
                 await self._desk.settle(event, attempt, Verdict.AGAIN)
                 return
             outcome = await self._post(content, attempt - delivery.series)
+            self._learn(outcome)
             await self._desk.settle(event, attempt, outcome.verdict, delay_s=outcome.delay_s, reason=outcome.reason)
-            await self._learn(outcome)
-
-    def _ask_again(self, event: int) -> None:
-        """Somebody else may be at work on it: with overlap there are two holders for a moment."""
-        delivery = self._desk.delivery(event)
-        if delivery is not None and delivery.state is DeliveryState.CLAIMED:
-            asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._desk.remind, event)
+            if outcome.failed:
+                await self._disable_if_due(outcome)
 
     async def _post(self, event: Event, tries: int) -> _Outcome:
         timestamp = int(self._clock.wall())
@@ -255,19 +253,23 @@ class Courier:
 
     # --- the receiver's health ---------------------------------------------------------------------------------------
 
-    async def _learn(self, outcome: _Outcome) -> None:
+    def _learn(self, outcome: _Outcome) -> None:
+        """At once, and not only when it is committed: what else is due is not to be begun meanwhile."""
         now = self._clock.now()
         self._held_back_until = max(self._held_back_until, now + outcome.hold_back_s)
-        if not outcome.failed:
-            if self._failing_since is not None:
-                self._failing_since = None
-                self._hold.note_checkpoint({"failing_s": 0})
-                self._hold.ready()
-            return
+        if outcome.failed:
+            if self._failing_since is None:
+                self._failing_since = now
+            self._hold.retrying(outcome.reason)
+        elif self._failing_since is not None:
+            self._failing_since = None
+            self._hold.note_checkpoint({"failing_s": 0})
+            self._hold.ready()
+
+    async def _disable_if_due(self, outcome: _Outcome) -> None:
         if self._failing_since is None:
-            self._failing_since = now
-        failing_s = now - self._failing_since
-        self._hold.retrying(outcome.reason)
+            return
+        failing_s = self._clock.now() - self._failing_since
         if outcome.gone or failing_s >= self._subscription.disable_after_s:
             why = outcome.reason if outcome.gone else f"failing for {failing_s:.0f} s, {outcome.reason}"
             # Whoever resumes it begins anew.
