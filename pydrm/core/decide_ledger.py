@@ -22,10 +22,8 @@ from pydrm.core import events
 from pydrm.core.changes import Change
 from pydrm.core.commands import Done, Reason, Refused
 from pydrm.core.decision import Decision, current, refused
-from pydrm.core.events import Delivery, DeliveryKey, DeliveryState, Event, Published
+from pydrm.core.events import Delivery, DeliveryState, Event, Published
 from pydrm.core.ledger_changes import (
-    DeliveryChanged,
-    DeliveryDropped,
     EventKept,
     IdForgotten,
     IdRemembered,
@@ -42,6 +40,7 @@ from pydrm.core.ledger_commands import (
     Settlement,
     Verdict,
 )
+from pydrm.core.ledger_draft import REASON_CHARACTERS_MAX, LedgerDraft
 from pydrm.core.records import Holder, Phase
 from pydrm.core.state import State
 from pydrm.core.topics import topic_problem
@@ -59,8 +58,6 @@ __all__ = [
 UNKNOWN = "unknown: whoever tried it did not say what became of it"
 BEHIND = f"the subscription had {events.BACKLOG_MAX} others to deliver already"
 
-_REASON_CHARACTERS_MAX = 200
-_GIVES_WAY_MAX = 3000
 _FORGETS_MAX = 1000
 
 
@@ -78,7 +75,7 @@ def decide_publish(state: State, command: Publish) -> Decision:
     if len(wanted) > events.FANOUT_MAX:
         detail = f"{len(wanted)} subscriptions want {command.topic}; one event may be for {events.FANOUT_MAX}"
         return refused(Reason.INVALID, detail)
-    draft = _LedgerDraft(state)
+    draft = LedgerDraft(state)
     number = draft.number()
     if wanted:
         full = draft.make_room(len(command.payload), len(wanted))
@@ -102,13 +99,13 @@ def decide_claim(state: State, command: ClaimDeliveries) -> Decision:
     node = current(state, command.node, command.incarnation)
     if isinstance(node, Refused):
         return Decision(node)
-    draft = _LedgerDraft(state)
+    draft = LedgerDraft(state)
     for claim in command.claims:
         _claim_one(state, draft, command.node, command.incarnation, claim)
     return Decision(Done(), tuple(draft.changes))
 
 
-def _claim_one(state: State, draft: _LedgerDraft, node: str, incarnation: int, claim: Claim) -> None:
+def _claim_one(state: State, draft: LedgerDraft, node: str, incarnation: int, claim: Claim) -> None:
     delivery = draft.delivery((claim.resource, claim.event))
     if delivery is None or delivery.state is DeliveryState.DEAD or claim.attempt != delivery.attempt + 1:
         return
@@ -143,7 +140,7 @@ def decide_settle(state: State, command: SettleDeliveries) -> Decision:
     node = current(state, command.node, command.incarnation)
     if isinstance(node, Refused):
         return Decision(node)
-    draft = _LedgerDraft(state)
+    draft = LedgerDraft(state)
     for settlement in command.settlements:
         delivery = draft.delivery((settlement.resource, settlement.event))
         if delivery is not None and _may_settle(delivery, command, settlement):
@@ -163,7 +160,7 @@ def _may_settle(delivery: Delivery, command: SettleDeliveries, settlement: Settl
     )
 
 
-def _settle_one(draft: _LedgerDraft, delivery: Delivery, settlement: Settlement) -> None:
+def _settle_one(draft: LedgerDraft, delivery: Delivery, settlement: Settlement) -> None:
     match settlement.verdict:
         case Verdict.DELIVERED:
             draft.drop(delivery.key)
@@ -174,7 +171,7 @@ def _settle_one(draft: _LedgerDraft, delivery: Delivery, settlement: Settlement)
                     delivery.event,
                     attempt=delivery.attempt,
                     delay_ms=max(settlement.delay_ms, 0),
-                    reason=settlement.reason[:_REASON_CHARACTERS_MAX],
+                    reason=settlement.reason[:REASON_CHARACTERS_MAX],
                     series=delivery.series,
                 )
             )
@@ -183,7 +180,7 @@ def _settle_one(draft: _LedgerDraft, delivery: Delivery, settlement: Settlement)
 
 
 def decide_replay(state: State, command: ReplayDeliveries) -> Decision:
-    draft = _LedgerDraft(state)
+    draft = LedgerDraft(state)
     replayed = 0
     for key in command.deliveries:
         delivery = draft.delivery(key)
@@ -205,88 +202,6 @@ def decide_forget(state: State, command: ForgetPublished) -> Decision:
 def clear(state: State, limit: int) -> list[Change]:
     """One of the stages after a command: clear away some of what subscriptions that ended have left."""
     return [RemainsCleared(number) for number in islice(state.ledger.remains, 1)]
-
-
-class _LedgerDraft:
-    """Where a decision about deliveries collects its changes."""
-
-    def __init__(self, state: State) -> None:
-        self.changes: list[Change] = []
-        self._ledger = state.ledger
-        self._next_number = state.next_number
-        self._deliveries: dict[DeliveryKey, Delivery | None] = {}
-        self._dead = len(state.ledger.dead)
-        self._oldest_dead = iter(state.ledger.dead.values())
-
-    def number(self) -> int:
-        self._next_number += 1
-        return self._next_number - 1
-
-    def delivery(self, key: DeliveryKey) -> Delivery | None:
-        return self._deliveries[key] if key in self._deliveries else self._ledger.delivery(*key)
-
-    def change(self, delivery: Delivery) -> None:
-        self._deliveries[delivery.key] = delivery
-        self.changes.append(DeliveryChanged(delivery))
-
-    def drop(self, key: DeliveryKey) -> None:
-        self._deliveries[key] = None
-        self.changes.append(DeliveryDropped(*key))
-
-    def kill(self, delivery: Delivery, reason: str) -> None:
-        """It is not tried any more; where there are too many of those, the oldest goes."""
-        self.change(
-            Delivery(
-                delivery.resource,
-                delivery.event,
-                DeliveryState.DEAD,
-                attempt=delivery.attempt,
-                reason=reason[:_REASON_CHARACTERS_MAX],
-                died=self.number(),
-                series=delivery.series,
-            )
-        )
-        self._dead += 1
-        if self._dead > events.DEAD_MAX:
-            self._bury_oldest()
-
-    def make_room(self, payload_bytes: int, deliveries: int) -> str:
-        """Let the dead give way to one more event; returns what it is full of if that does not help, in words."""
-        ledger = self._ledger
-        size, events_count, count = ledger.payload_bytes, len(ledger.events), ledger.deliveries_count
-        released: dict[int, int] = {}
-        for _ in range(_GIVES_WAY_MAX):
-            full = _full(size + payload_bytes, events_count + 1, count + deliveries)
-            if not full:
-                return ""
-            key = self._bury_oldest()
-            if key is None:
-                break
-            count -= 1
-            released[key[1]] = released.get(key[1], 0) + 1
-            if released[key[1]] == ledger.references[key[1]]:
-                events_count -= 1
-                size -= len(ledger.events[key[1]].payload)
-        return _full(size + payload_bytes, events_count + 1, count + deliveries)
-
-    def _bury_oldest(self) -> DeliveryKey | None:
-        for key in self._oldest_dead:
-            delivery = self.delivery(key)
-            if delivery is not None and delivery.state is DeliveryState.DEAD:
-                self.drop(key)
-                self._dead -= 1
-                return key
-        return None
-
-
-def _full(size: int, events_count: int, deliveries: int) -> str:
-    if size > events.PAYLOADS_BYTES_MAX:
-        return f"the ledger is full: all payloads together may have {events.PAYLOADS_BYTES_MAX} bytes"
-    if events_count > events.EVENTS_MAX:
-        return f"the ledger is full: it holds {events.EVENTS_MAX} events that are not delivered yet"
-    if deliveries > events.DELIVERIES_MAX:
-        return f"the ledger is full: it holds {events.DELIVERIES_MAX} deliveries that are not over yet"
-    return ""
 
 
 def _problem(command: Publish) -> str:

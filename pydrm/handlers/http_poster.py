@@ -2,7 +2,9 @@
 `HttpPoster`: POSTs by aiohttp. The one module of webhooks that knows it; imported when the first one is held.
 
     Rule 1.  A name is resolved once for a connection, every address that it has is checked, and what was checked is
-             what is connected to. Connections are shared only where the same networks are allowed.
+             what is connected to. What needs no resolver, or is taken for such (aiohttp and then the system know
+             "127.1" and "2130706433" for addresses), is checked when the socket is made. Connections are shared only
+             where the same networks are allowed.
     Rule 2.  Right before a request is written it is asked again whether its hold is valid: connecting takes time.
     Rule 3.  Redirects are not followed, cookies not kept, and of a response no more than a little is read.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -77,6 +80,7 @@ class HttpPoster:
                 connector=aiohttp.TCPConnector(
                     resolver=_GuardedResolver(post.allowed),
                     use_dns_cache=False,
+                    socket_factory=partial(_guarded_socket, post.allowed),
                     limit=0,
                     force_close=post.fresh,
                     keepalive_timeout=None if post.fresh else KEEPALIVE_S,
@@ -129,6 +133,16 @@ class _GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """It keeps nothing."""
+
+
+def _guarded_socket(allowed: tuple[Network, ...], address: Any) -> socket.socket:
+    family, kind, protocol, _, where = address
+    problem = address_problem(str(where[0]), allowed)
+    if problem:
+        raise OSError(None, f"{problem}; see allow")
+    sock = socket.socket(family, kind, protocol)
+    sock.setblocking(False)
+    return sock
 
 
 def _failed(sending: _Sending, why: str) -> Exception:

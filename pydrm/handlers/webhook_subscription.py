@@ -126,8 +126,8 @@ def _url(value: Json, allowed: tuple[Network, ...]) -> str:
         raise ValueError("must begin with http:// or https:// and a host")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user or a password; use headers")
-    if parts.hostname[-1].isdigit() or ":" in parts.hostname:
-        # An address, which no resolver is asked about; of a name it is known only when it is connected to.
+    if ":" in parts.hostname or parts.hostname.replace(".", "").isdigit():
+        # Taken for an address, which no resolver is asked about; of a name it is known when it is connected to.
         problem = address_problem(parts.hostname, allowed)
         if problem:
             raise ValueError(f"leads nowhere that is permitted: {problem}; see allow")

@@ -33,13 +33,14 @@ class Receiver:
     Attributes:
         received: Every request, in the order in which they came.
         answer: What it does with each; 204 at first.
+        ports: From which port each came.
     """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answer: Answer = lambda received: web.Response(status=204)
         self.url = ""
-        self.connections = 0
+        self.ports: list[int] = []
         self._runner: web.AppRunner | None = None
 
     @property
@@ -67,5 +68,7 @@ class Receiver:
         headers = {name.lower(): value for name, value in request.headers.items()}
         received = Received(headers, await request.read())
         self.received.append(received)
+        assert request.transport is not None
+        self.ports.append(request.transport.get_extra_info("peername")[1])
         answer = self.answer(received)
         return await answer if asyncio.iscoroutine(answer) or isinstance(answer, Awaitable) else answer
