@@ -49,6 +49,7 @@ class Intake:
         if kind is None:
             message = f"no handler is registered for {resource.kind!r} (registered: {', '.join(self._kinds)})"
             raise InvalidResource(message, resource=resource.id, field="kind")
+        _validate_give_up_after(resource)
         kind.validate(resource)
 
     async def definitions(self, resources: Iterable[Resource]) -> list[Definition]:
@@ -73,6 +74,13 @@ class Intake:
         kind = self._kinds.get(resource.kind)
         definition = definition_of(resource)
         return replace(definition, topics=kind.topics(resource)) if isinstance(kind, Subscriber) else definition
+
+
+def _validate_give_up_after(resource: Resource) -> None:
+    value = resource.get("give_up_after", 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        message = f"must be a whole number, at least 0, not {value!r}"
+        raise InvalidResource(message, resource=resource.id, field="give_up_after")
 
 
 def flatten(resources: Iterable[Resource | Iterable[Resource]]) -> list[Resource]:

@@ -123,6 +123,9 @@ class Node:
             random=host.random,
             close_timeout_s=close_timeout_s,
             ledger=LedgerAccess(self.deliveries, self.publishing),
+            give_up_after=config.give_up_after,
+            quarantine_s=config.quarantine,
+            checkpoint_interval_s=config.checkpoint_interval,
         )
 
     # --- its life ----------------------------------------------------------------------------------------------------

@@ -65,6 +65,10 @@ class Manager(Protocol):
         self, topic: str, payload: Json, *, event_id: str | None = None, timeout: float = 10
     ) -> Publication: ...
 
+    async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]: ...
+
+    async def resume(self, *ids: str, timeout: float) -> list[str]: ...
+
 
 class AdminServer:
     """

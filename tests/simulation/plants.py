@@ -12,13 +12,14 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from pydrm.agent.checkpoints import Checkpoints
 from pydrm.agent.deliveries import Desk
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import LeaseKeeper
 from pydrm.agent.warden import Warden
 from pydrm.agent.watch import LeaseWatch
 from pydrm.core import decide_ledger, handoff, machine
-from pydrm.core.changes import Answered, FloorRaised
+from pydrm.core.changes import Answered, AssignmentChanged, FloorRaised
 from pydrm.core.commands import Done, Expire, Reason, Refused, Renew
 from pydrm.core.decide_nodes import end_lease
 from pydrm.core.decision import Decision, refused
@@ -214,6 +215,31 @@ def published_ids_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(machine._DECIDERS, Publish, lambda state, command: decide(state, replace(command, known=False)))
 
 
+def checkpoint_goes_with_its_holder(patch: pytest.MonkeyPatch) -> None:
+    """What a holder saved is forgotten when it lets go or dies."""
+    evolve = machine.evolve
+
+    def forgetful(state, change):
+        evolve(state, change)
+        if isinstance(change, AssignmentChanged) and change.assignment.holder is None:
+            state.checkpoints.drop(change.assignment.key)
+
+    patch.setattr(machine, "evolve", forgetful)
+
+
+def checkpoint_is_acknowledged_too_early(patch: pytest.MonkeyPatch) -> None:
+    """A handler is told that its position is saved when that is only on its way."""
+    note = Checkpoints.note
+
+    def hasty(self, key, token, value):
+        note(self, key, token, value)
+        saved = asyncio.get_running_loop().create_future()
+        saved.set_result(None)
+        return saved
+
+    patch.setattr(Checkpoints, "note", hasty)
+
+
 PLANTS: tuple[Plant, ...] = (
     lease_from_the_time_of_apply,
     lease_from_the_time_of_the_retry,
@@ -229,4 +255,6 @@ PLANTS: tuple[Plant, ...] = (
     request_before_its_claim_is_committed,
     what_fails_is_forgotten,
     published_ids_are_not_remembered,
+    checkpoint_goes_with_its_holder,
+    checkpoint_is_acknowledged_too_early,
 )
