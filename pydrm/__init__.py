@@ -26,6 +26,7 @@ from pydrm.errors import (
 
 if TYPE_CHECKING:
     from pydrm.agent.hold import Hold, Message
+    from pydrm.agent.publishing import Publication, event_id
     from pydrm.core.resource import Resource
     from pydrm.manager import ResourceManager
 
@@ -41,18 +42,22 @@ __all__ = [
     "Message",
     "Outdated",
     "Permanent",
+    "Publication",
     "Resource",
     "ResourceManager",
     "Superseded",
     "Temporary",
     "Unavailable",
+    "event_id",
 ]
 
 _HOMES = {
     "Hold": "pydrm.agent.hold",
     "Message": "pydrm.agent.hold",
+    "Publication": "pydrm.agent.publishing",
     "Resource": "pydrm.core.resource",
     "ResourceManager": "pydrm.manager",
+    "event_id": "pydrm.agent.publishing",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

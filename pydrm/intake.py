@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
+
+from msgspec.structs import replace
 
 from pydrm.agent.kind import Kinds
 from pydrm.core.records import Definition
@@ -22,6 +24,14 @@ PART_BYTES_MAX = 256 * 1024
 
 # What a definition takes in a command besides its id, kind and fields: the names of its members, and some spare.
 DEFINITION_OVERHEAD_BYTES = 64
+
+
+@runtime_checkable
+class Subscriber(Protocol):
+    """A kind whose resources are given events."""
+
+    def topics(self, resource: Resource) -> tuple[str, ...]:
+        """The patterns of the topics that it wants, of a definition that was checked."""
 
 
 class Intake:
@@ -45,7 +55,9 @@ class Intake:
     def definition(self, resource: Resource) -> Definition:
         """*resource* as the cluster keeps it, checked by its kind. Raises InvalidResource."""
         self.validate(resource)
-        return definition_of(resource)
+        kind = self._kinds.get(resource.kind)
+        definition = definition_of(resource)
+        return replace(definition, topics=kind.topics(resource)) if isinstance(kind, Subscriber) else definition
 
     def parts(self, definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]:
         """*definitions*, in order, in as few parts as fit into commands."""
@@ -105,4 +117,5 @@ def parts(definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]
 
 def _bytes_of(definition: Definition) -> int:
     named = len(definition.id.encode()) + len(definition.kind.encode())
-    return len(definition.fields) + named + DEFINITION_OVERHEAD_BYTES
+    topics = sum(len(topic.encode()) + 3 for topic in definition.topics)
+    return len(definition.fields) + named + topics + DEFINITION_OVERHEAD_BYTES

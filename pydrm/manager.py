@@ -13,7 +13,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
+from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
+from pydrm.agent.publishing import Publication
 from pydrm.config import Config
 from pydrm.core.commands import (
     AddResources,
@@ -27,7 +29,7 @@ from pydrm.core.commands import (
     ResumeResources,
 )
 from pydrm.core.records import Definition, NodeState, Phase
-from pydrm.core.resource import Resource
+from pydrm.core.resource import Json, Resource
 from pydrm.engine import Host, SystemHost, resource_of
 from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavailable
 from pydrm.handlers.callbacks import Callback, Callbacks
@@ -36,6 +38,7 @@ from pydrm.handlers.http_poll import HttpPoll
 from pydrm.handlers.installed import installed_kind
 from pydrm.handlers.redis_pubsub import RedisPubsub
 from pydrm.handlers.redis_stream import RedisStream
+from pydrm.handlers.webhook import Webhook
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
@@ -49,6 +52,7 @@ from pydrm.view import (
     resource_rows,
 )
 from pydrm.voters import Voters
+from pydrm.webhooks import Webhooks
 
 __all__ = ["ResourceManager"]
 
@@ -170,11 +174,14 @@ class ResourceManager:
         self._kinds.register("redis_pubsub", self._redis_pubsub)
         self._redis_stream = RedisStream(self._callbacks, clock=host.clock)
         self._kinds.register("redis_stream", self._redis_stream)
+        self._webhook = Webhook(self._clock, host.random)
+        self._kinds.register("webhook", self._webhook)
         self._intake = Intake(self._kinds)
         self._sources = Sources(
             self._kinds, self._intake, lambda: self._running().engine, clock=self._clock, random=host.random
         )
         self.voters = Voters(self._running, self._clock)
+        self.webhooks = Webhooks(self._running, self._clock)
         self._node: Node | None = None
         self._life: asyncio.Task[None] | None = None
 
@@ -358,6 +365,40 @@ class ResourceManager:
         assignment = self._running().engine.state.assignments.get((id, 0))
         token = assignment.holder.token if assignment is not None and assignment.holder is not None else 0
         await self._propose(ForceRelease(id, 0, token, reason), timeout)
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes | str | Json,
+        *,
+        event_id: str | None = None,
+        hold: Hold | None = None,
+        timeout: float = 10,
+    ) -> Publication:
+        """
+        Have an event delivered to every webhook whose topics match; from any node.
+
+        Returns when a majority has it on disk: from then on it is delivered, whatever becomes of this node. With an
+        *event_id* it is safe to repeat: the same id again does nothing for as long as it is remembered (24 hours, and
+        the newest 100,000). Without one, what is repeated is another event.
+
+        Args:
+            topic: Words with dots between them, such as "orders.created".
+            payload: At most 262,144 bytes: bytes, a string, or JSON values.
+            event_id: What receivers know it by; printable ASCII, see `pydrm.event_id`.
+            hold: Of the handler that publishes: refused once that hold is over.
+
+        Raises:
+            ConfigurationError: The topic, the payload or the id cannot be used; nothing was sent.
+            Fenced: *hold* is over; nothing was published.
+            ClusterRefused: The ledger has no room for it (reason "full"), or too many webhooks match ("invalid").
+            Unavailable: No majority answered within *timeout* seconds. It may still be published; with an *event_id*
+                repeat it.
+        """
+        if hold is not None:
+            return await hold.publish(topic, payload, event_id=event_id, timeout=timeout)
+        publishing = self._running().publishing
+        return await publishing.publish(topic, payload, event_id=event_id, by=None, timeout=timeout)
 
     # --- readings ----------------------------------------------------------------------------------------------------
 

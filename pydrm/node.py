@@ -17,12 +17,18 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from pydrm.agent.agent import Agent
+from pydrm.agent.backoff import Backoff
+from pydrm.agent.deliveries import Deliveries
 from pydrm.agent.fence import Fence
+from pydrm.agent.hold import LedgerAccess
 from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
+from pydrm.agent.ledger_watch import LedgerWatch
+from pydrm.agent.publishing import Publishing
 from pydrm.agent.warden import Warden
 from pydrm.config import Config
 from pydrm.core.commands import Done, Drain, Resign
+from pydrm.core.events import Delivery
 from pydrm.core.records import AssignmentKey, NodeState, Role
 from pydrm.engine import Engine, EngineConfig, Host, Mailbox, Security, TlsFiles
 from pydrm.errors import DrmError, Unavailable
@@ -64,6 +70,7 @@ class Node:
         config = self._config
         app = Mailbox(asyncio.get_running_loop())
         fence = Fence()
+        watch = LedgerWatch()
         self.warden = Warden(
             config.node,
             self.lease,
@@ -79,6 +86,7 @@ class Node:
             clock=self._clock,
             new_nonce=host.new_id,
             exit=host.exit,
+            ledger=watch,
         )
         self.engine = Engine(
             EngineConfig(
@@ -96,6 +104,15 @@ class Node:
             host=host,
             on_failure=lambda error: app.post(self.fail, error),
         )
+        self.publishing = Publishing(self.engine, host.new_id)
+        self.deliveries = Deliveries(
+            config.node,
+            lambda: self.agent.incarnation,
+            self.engine,
+            watch,
+            clock=self._clock,
+            backoff=lambda: Backoff(host.random, base_s=0.05, cap_s=1.0),
+        )
         self.agent = Agent(
             config.node,
             self.engine,
@@ -105,6 +122,7 @@ class Node:
             clock=self._clock,
             random=host.random,
             close_timeout_s=close_timeout_s,
+            ledger=LedgerAccess(self.deliveries, self.publishing),
             give_up_after=config.give_up_after,
             quarantine_s=config.quarantine,
             checkpoint_interval_s=config.checkpoint_interval,
@@ -257,6 +275,9 @@ class Node:
 
     def changed(self, keys: Sequence[AssignmentKey]) -> None:
         self.agent.changed(keys)
+
+    def told(self, news: Sequence[Delivery]) -> None:
+        self.deliveries.told(news)
 
     def joined(self, incarnation: int) -> None:
         self.agent.joined(incarnation)

@@ -6,6 +6,9 @@ Requests and answers of the admin API; the one module here that imports aiohttp.
     GET  /v1/nodes               the nodes of the status alone
     POST /v1/resources           a JSON object or array of resources, or JSON lines: add them
     POST /v1/resources/remove    {"ids": [...]}
+    GET  /v1/webhooks/failed     what is not tried any more; ?resource=WEBHOOK
+    POST /v1/webhooks/replay     {"resource": null or WEBHOOK, "event_ids": null or [...]}: try it anew
+    POST /v1/events              {"topic": ..., "payload": JSON, "event_id": null or ...}: publish it
     POST /v1/resources/pause     {"ids": [...], "reason": "..."}: have nobody hold them
     POST /v1/resources/resume    {"ids": [...]}
     POST /v1/voters/add, remove, replace    {"name": "..."}: who has a vote
@@ -24,8 +27,9 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import attrs
 import msgspec
 from aiohttp import web
 
@@ -63,6 +67,17 @@ class _Ids(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[str]
 
 
+class _Replay(msgspec.Struct, forbid_unknown_fields=True):
+    resource: str | None = None
+    event_ids: list[str] | None = None
+
+
+class _Event(msgspec.Struct, forbid_unknown_fields=True):
+    topic: str
+    payload: Any
+    event_id: str | None = None
+
+
 class _Pause(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[str]
     reason: str = ""
@@ -78,6 +93,9 @@ def application(manager: Manager, *, own_host: str) -> web.Application:
     app.router.add_get("/v1/nodes", _nodes)
     app.router.add_post("/v1/resources", _add)
     app.router.add_post("/v1/resources/remove", _remove)
+    app.router.add_get("/v1/webhooks/failed", _failed)
+    app.router.add_post("/v1/webhooks/replay", _replay)
+    app.router.add_post("/v1/events", _publish)
     app.router.add_post("/v1/resources/pause", _pause)
     app.router.add_post("/v1/resources/resume", _resume)
     app.router.add_post("/v1/voters/{change:add|remove|replace}", _change_voters)
@@ -156,6 +174,26 @@ async def _change_voters(request: web.Request) -> web.Response:
     changes = {"add": voters.add, "remove": voters.remove, "replace": voters.replace}
     await changes[request.match_info["change"]](name, timeout=timeout)
     return _answer({"voters": request.app[_manager_key].status()["voters"]})
+
+
+async def _failed(request: web.Request) -> web.Response:
+    failed = await request.app[_manager_key].webhooks.failed(request.query.get("resource"))
+    return _answer([attrs.asdict(row) for row in failed])
+
+
+async def _replay(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    asked = await _body(request, _Replay, '{"resource": ..., "event_ids": [...]}')
+    webhooks = request.app[_manager_key].webhooks
+    return _answer({"replayed": await webhooks.replay(asked.resource, event_ids=asked.event_ids, timeout=timeout)})
+
+
+async def _publish(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    event = await _body(request, _Event, '{"topic": "...", "payload": ..., "event_id": "..."}')
+    manager = request.app[_manager_key]
+    published = await manager.publish(event.topic, event.payload, event_id=event.event_id, timeout=timeout)
+    return _answer(attrs.asdict(published))
 
 
 def _definitions(content_type: str, body: bytes) -> list[object]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydrm.address import split_address
-from pydrm.core.resource import Resource
+from pydrm.agent.publishing import Publication
+from pydrm.core.resource import Json, Resource
 from pydrm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,11 +36,22 @@ class Voters(Protocol):
     async def replace(self, name: str, *, timeout: float) -> None: ...
 
 
+class Webhooks(Protocol):
+    async def failed(self, resource: str | None = None) -> Sequence[Any]: ...
+
+    async def replay(
+        self, resource: str | None = None, *, event_ids: Sequence[str] | None = None, timeout: float = 10
+    ) -> int: ...
+
+
 class Manager(Protocol):
     """What the API asks of a node; `pydrm.ResourceManager` is one."""
 
     @property
     def voters(self) -> Voters: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...
 
     def status(self) -> dict[str, Any]: ...
 
@@ -47,6 +60,10 @@ class Manager(Protocol):
     async def add(self, *resources: Resource, timeout: float) -> object: ...
 
     async def remove(self, *ids: str, timeout: float) -> list[str]: ...
+
+    async def publish(
+        self, topic: str, payload: Json, *, event_id: str | None = None, timeout: float = 10
+    ) -> Publication: ...
 
     async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]: ...
 

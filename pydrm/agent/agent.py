@@ -17,7 +17,7 @@ from pydrm.agent.backoff import Backoff
 from pydrm.agent.checkpoints import Checkpoints
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
-from pydrm.agent.hold import Bookmark, Hold
+from pydrm.agent.hold import Bookmark, Hold, LedgerAccess
 from pydrm.agent.kind import Kind, Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.pace import Handoffs
@@ -51,6 +51,7 @@ class Agent:
             field of that name goes before it.
         quarantine_s: How long what no node could open is left alone.
         checkpoint_interval_s: How often one resource's checkpoint may be saved.
+        ledger: What holds have of it; without one, nothing is published or delivered.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Agent:
         give_up_after: int = 10,
         quarantine_s: float = 60.0,
         checkpoint_interval_s: float = 1.0,
+        ledger: LedgerAccess | None = None,
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -82,6 +84,7 @@ class Agent:
         self._open_concurrency = open_concurrency
         self._close_concurrency = close_concurrency
         self._give_up_after = give_up_after
+        self._ledger = ledger
 
         self._incarnation = 0
         self._may_open = False
@@ -131,6 +134,8 @@ class Agent:
         self._let_go.clear()
         self._reporter.joined(incarnation)
         self._checkpoints.clear()
+        if self._ledger is not None:
+            self._ledger.deliveries.clear()
         self._handoffs.clear()
         self._may_open = not self._closed
         self._look_at_all()
@@ -170,6 +175,8 @@ class Agent:
             self._tasks = tasks
             tasks.create_task(self._reporter.run(), name="pydrm reports")
             tasks.create_task(self._checkpoints.run(), name="pydrm checkpoints")
+            if self._ledger is not None:
+                tasks.create_task(self._ledger.deliveries.run(), name="pydrm deliveries")
             while True:
                 await self._wait_for_work()
                 for key in list(islice(self._dirty, LOOK_BATCH)):
@@ -311,6 +318,7 @@ class Agent:
             checkpoints=Bookmark(
                 note=partial(self._checkpoints.note, key, token), newest=partial(self._checkpoints.newest, key, token)
             ),
+            ledger=self._ledger,
         )
         kind = self._kind(resource)
         self._opening[token] = now

@@ -15,15 +15,18 @@ from typing import Any
 
 import attrs
 
+from pydrm.agent.deliveries import Deliveries, Desk
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease
+from pydrm.agent.publishing import Publication, Publishing
 from pydrm.clock import Clock
+from pydrm.core.ledger_commands import Publisher
 from pydrm.core.records import CHECKPOINT_BYTES_MAX, Condition
 from pydrm.core.resource import Json, Resource
 from pydrm.engine.codec import decode_checkpoint, encode_checkpoint
 from pydrm.errors import Fenced, InvalidResource
 
-__all__ = ["DETAIL_CHARACTERS_MAX", "Bookmark", "Hold", "Message"]
+__all__ = ["DETAIL_CHARACTERS_MAX", "Bookmark", "Hold", "LedgerAccess", "Message"]
 
 DETAIL_CHARACTERS_MAX = 200
 
@@ -59,6 +62,20 @@ class Bookmark:
     newest: Callable[[], bytes | None]
 
 
+@attrs.frozen
+class LedgerAccess:
+    """
+    What a hold has to do with events; the agent's.
+
+    Attributes:
+        deliveries: For kinds that deliver.
+        publishing: For those that publish.
+    """
+
+    deliveries: Deliveries
+    publishing: Publishing
+
+
 class Hold:
     """
     One assignment to this node, under one fencing token. Belongs to the app's loop.
@@ -75,6 +92,7 @@ class Hold:
         "_fence",
         "_incarnation",
         "_lease",
+        "_ledger",
         "_revoked",
         "_sockets",
         "_tell",
@@ -95,6 +113,7 @@ class Hold:
         clock: Clock,
         tell: Tell,
         checkpoints: Bookmark,
+        ledger: LedgerAccess | None = None,
     ) -> None:
         self.resource = resource
         self.token = token
@@ -105,6 +124,7 @@ class Hold:
         self._clock = clock
         self._tell = tell
         self._checkpoints = checkpoints
+        self._ledger = ledger
         self._sockets: list[socket.socket] = []
         self._revoked = False
 
@@ -176,6 +196,28 @@ class Hold:
                 field="checkpoint",
             )
         return self._checkpoints.note(encoded)
+
+    async def publish(
+        self, topic: str, payload: bytes | str | Json, *, event_id: str | None = None, timeout: float = 10
+    ) -> Publication:
+        """
+        Publish an event, as `ResourceManager.publish` does, unless this hold is over.
+
+        With an *event_id* that follows from what the event was made of (`pydrm.event_id`), it is published once even
+        if the next holder comes upon the same again.
+
+        Raises:
+            Fenced: This hold is over; nothing was published.
+        """
+        if self._ledger is None or not self.valid:
+            raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")
+        by = Publisher(self.resource.id, 0, self.token)
+        return await self._ledger.publishing.publish(topic, payload, event_id=event_id, by=by, timeout=timeout)
+
+    def desk(self) -> Desk:
+        """Where the deliveries of this subscription are; for kinds that deliver. Close it in the end."""
+        assert self._ledger is not None, "this hold has no ledger"
+        return self._ledger.deliveries.desk(self.resource.id, self.token)
 
     def guard(self, sock: socket.socket) -> None:
         """

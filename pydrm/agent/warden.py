@@ -14,11 +14,14 @@ from typing import Protocol
 
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
+from pydrm.agent.ledger_watch import LedgerWatch
 from pydrm.agent.quarantine import QuarantineWatch
 from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
 from pydrm.core.changes import AssignmentChanged, AssignmentDropped, Defined, LeaseEnded, NodeChanged, Undefined
-from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Renew, Request
+from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Refused, Renew, Request
+from pydrm.core.events import Delivery
+from pydrm.core.ledger_commands import ForgetPublished
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import unfinished
 from pydrm.core.protocol import raisable
@@ -44,6 +47,9 @@ class Listener(Protocol):
 
     def changed(self, keys: Sequence[AssignmentKey]) -> None:
         """Look at these assignments again."""
+
+    def told(self, news: Sequence[Delivery]) -> None:
+        """These deliveries of subscriptions that are watched have become due, or wait until they are."""
 
     def joined(self, incarnation: int) -> None:
         """This node has a new incarnation; nothing of an older one may be left."""
@@ -75,6 +81,7 @@ class Warden:
         clock: Clock,
         new_nonce: Callable[[], str],
         exit: Callable[[int], None] = os._exit,
+        ledger: LedgerWatch | None = None,
     ) -> None:
         """
         Args:
@@ -96,6 +103,7 @@ class Warden:
         self._keeper = LeaseKeeper(lease, node, lease_ttl_s, address=address, new_nonce=new_nonce, role=role)
         self._watch = LeaseWatch()
         self._quarantines = QuarantineWatch()
+        self._ledger = ledger or LedgerWatch()
         self._mine: set[AssignmentKey] = set()
         self._changed: dict[AssignmentKey, None] = {}
         self._answered_at = clock.now()
@@ -140,6 +148,10 @@ class Warden:
                     self._act(self._keeper.lease_ended(change.node.name, change.node.incarnation, now))
             elif isinstance(change, (Defined, Undefined)):
                 self._quarantines.note(change, now)
+            else:
+                self._ledger.note(change, now)
+        if isinstance(request.command, ForgetPublished) and isinstance(outcome.answer, Refused):
+            self._ledger.forgot(request.command.through)
         if isinstance(request.command, Renew):
             self._act(self._keeper.applied_renew(request.command, outcome.answer))
 
@@ -147,6 +159,7 @@ class Warden:
         state = self._port.state
         self._watch.restored(state.nodes.values(), now)
         self._quarantines.restored(state, now)
+        self._ledger.restored(state, now)
         for step in self._keeper.restored(state.nodes.get(self._node), now):
             self._act(step)
         mine = set(state.held_by(self._node, self._lease.incarnation))
@@ -169,6 +182,9 @@ class Warden:
             self._port.submit(expire)
         for end in self._quarantines.due(now, footing.leads_since):
             self._port.submit(end)
+        forget = self._ledger.due(now, footing.leads_since)
+        if forget is not None:
+            self._port.submit(forget)
         if footing.leads_since is not None and footing.applied != self._looked_for_work_at:
             self._looked_for_work_at = footing.applied
             if unfinished(self._port.state):
@@ -177,6 +193,8 @@ class Warden:
         if self._changed:
             self._app.post(self._listener.changed, list(self._changed))
             self._changed.clear()
+        if news := self._ledger.news():
+            self._app.post(self._listener.told, news)
 
     async def stopped(self) -> None:
         # Before it is looked what is left: whoever opens now has told the fence, or sees that the lease is over. The

@@ -11,7 +11,7 @@ import http.client
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydrm.cli.exits import Exit, Failed, exit_for
 
@@ -74,6 +74,23 @@ class Client:
         """*change* is add, remove or replace; return who has a vote then."""
         answer = self._request("POST", f"/v1/voters/{change}?timeout={self._timeout:g}", {"name": name})
         return [str(voter) for voter in answer["voters"]]
+
+    def failed_deliveries(self, resource: str | None = None) -> list[dict[str, Any]]:
+        where = f"?resource={quote(resource, safe='')}" if resource else ""
+        answer = self._request("GET", f"/v1/webhooks/failed{where}")
+        assert isinstance(answer, list)
+        return answer
+
+    def replay_deliveries(self, resource: str | None, event_ids: Sequence[str] | None) -> int:
+        asked = {"resource": resource, "event_ids": event_ids}
+        return int(self._request("POST", f"/v1/webhooks/replay?timeout={self._timeout:g}", asked)["replayed"])
+
+    def publish(self, topic: str, payload: object, event_id: str | None) -> dict[str, Any]:
+        """Return {event_id, matched, duplicate}."""
+        event = {"topic": topic, "payload": payload, "event_id": event_id}
+        answer = self._request("POST", f"/v1/events?timeout={self._timeout:g}", event)
+        assert isinstance(answer, dict)
+        return answer
 
     def _request(self, method: str, path: str, value: object = None) -> Any:
         body = None if value is None else json.dumps(value).encode()

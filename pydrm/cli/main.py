@@ -59,6 +59,10 @@ def _run_command(arguments: argparse.Namespace) -> int:
             from pydrm.cli import certs
 
             return certs.run(arguments)
+        case "webhooks":
+            from pydrm.cli import webhooks
+
+            return webhooks.run(arguments)
         case command:
             from pydrm.cli import ask
 
@@ -92,6 +96,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     remove = commands.add_parser("remove", help="take resources out of management")
     remove.add_argument("ids", metavar="ID", nargs="+")
     _add_asking(remove)
+    webhooks = commands.add_parser("webhooks", help="what could not be delivered, and trying it again")
+    if "webhooks" in argv:
+        from pydrm.cli.webhooks import add_arguments as add_webhooks_arguments
+
+        add_webhooks_arguments(webhooks, _add_asking)
     pause = commands.add_parser("pause", help="have nobody hold resources, until they are resumed")
     pause.add_argument("ids", metavar="ID", nargs="+")
     pause.add_argument("--reason", metavar="TEXT", default="", help="shown with the resources")

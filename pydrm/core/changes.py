@@ -12,6 +12,7 @@ import enum
 import msgspec
 
 from pydrm.core.commands import Answer
+from pydrm.core.ledger_changes import LedgerChange
 from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Settings
 
 __all__ = [
@@ -163,4 +164,5 @@ Change = (
     | Answered
     | FloorRaised
     | SessionEnded
+    | LedgerChange
 )

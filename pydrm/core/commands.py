@@ -16,6 +16,13 @@ import enum
 
 import msgspec
 
+from pydrm.core.ledger_commands import (
+    ClaimDeliveries,
+    ForgetPublished,
+    Publish,
+    ReplayDeliveries,
+    SettleDeliveries,
+)
 from pydrm.core.records import Condition, Definition, Role, Voter
 
 __all__ = [
@@ -314,6 +321,11 @@ Command = (
     | ResumeResources
     | GiveUp
     | EndQuarantine
+    | Publish
+    | ClaimDeliveries
+    | SettleDeliveries
+    | ReplayDeliveries
+    | ForgetPublished
 )
 
 
@@ -351,6 +363,7 @@ class Reason(enum.Enum):
     NOT_FOUND = "not-found"
     FORGOTTEN = "forgotten"  # the client no longer waits for this request
     INVALID = "invalid"
+    FULL = "full"  # the ledger has no room for another event
     TOO_OLD = "too-old"  # the node's version of pydrm cannot apply what the cluster's log may hold
     UNSUPPORTED = "unsupported"  # not all nodes could apply it
     BUG = "bug"
@@ -362,7 +375,8 @@ class Done(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="done"
 
     Attributes:
         number: Join: the incarnation. AddVoter, RemoveVoter: the voters' new revision.
-        created, updated, unchanged, removed: How many resources.
+        created, updated, unchanged, removed: How many resources. Publish: how many subscriptions matched (*created*),
+            and whether its id was published before (*unchanged*). ReplayDeliveries, ForgetPublished: how many.
         missing: Remove-, Pause-, ResumeResources: the ids that were not there. SaveCheckpoints: those of others.
         foreign: Add-, RemoveResources by a source: the ids that somebody else owns, which were left as they are.
     """

@@ -19,6 +19,8 @@ from pydrm.core.changes import (
     Undefined,
 )
 from pydrm.core.handoff import Event, Given, after
+from pydrm.core.ledger import REMAINS_EVENTS_MAX
+from pydrm.core.ledger_changes import SubscriptionEnded
 from pydrm.core.records import (
     Assignment,
     AssignmentKey,
@@ -41,6 +43,7 @@ class Draft:
         self._assignments: dict[AssignmentKey, Assignment | None] = {}
         self._records: dict[str, Record | None] = {}
         self._checkpoints: dict[AssignmentKey, Checkpoint | None] = {}
+        self._ended: dict[str, None] = {}
 
     def number(self) -> int:
         """A fresh token, ticket or revision."""
@@ -66,6 +69,8 @@ class Draft:
     def define(self, record: Record) -> None:
         self._records[record.definition.id] = record
         self.changes.append(Defined(record))
+        if not (record.following or record.definition).topics:
+            self._end_subscription(record.definition.id)
 
     def change(self, assignment: Assignment, cause: Cause) -> None:
         self._assignments[assignment.key] = assignment
@@ -76,6 +81,8 @@ class Draft:
         old = self.assignment(key)
         record = self.record(key[0])
         assert old is not None and record is not None
+        if event is Event.REMOVED:
+            self._end_subscription(key[0])
         definition = record.following or record.definition
         given = Given(
             weight=definition.weight,
@@ -113,6 +120,13 @@ class Draft:
         if self.checkpoint(key) is not None:
             self._checkpoints[key] = None
             self.changes.append(CheckpointDropped(*key))
+
+    def _end_subscription(self, resource: str) -> None:
+        shelf = self._state.ledger.shelves.get(resource)
+        if shelf is not None and resource not in self._ended:
+            self._ended[resource] = None
+            self.changes.append(SubscriptionEnded(resource, self._next_number))
+            self._next_number += -(-len(shelf) // REMAINS_EVENTS_MAX)
 
     def forget_failures(self, key: AssignmentKey, cause: Cause) -> None:
         """Who gave it up may be asked again."""

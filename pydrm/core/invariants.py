@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from pydrm.core.brought import Brought
+from pydrm.core.events import DeliveryState
 from pydrm.core.index import Index
+from pydrm.core.ledger import Ledger
 from pydrm.core.picture import Section, digests
 from pydrm.core.placement import unfinished
 from pydrm.core.records import NodeState, ParkedCause, Phase
@@ -47,6 +49,7 @@ def verify(state: State) -> list[str]:
         *_digests_follow_from_records(state),
         *_quarantines_follow_from_records(state),
         *_ownership_follows_from_records(state),
+        *_ledger_follows_from_its_records(state),
     ]
 
 
@@ -142,6 +145,10 @@ def _digests_follow_from_records(state: State) -> Iterator[str]:
         Section.RECORDS: state.records.values(),
         Section.ASSIGNMENTS: state.assignments.values(),
         Section.CHECKPOINTS: state.checkpoints.values(),
+        Section.EVENTS: state.ledger.events.values(),
+        Section.DELIVERIES: state.ledger.deliveries(),
+        Section.REMAINS: state.ledger.remains.values(),
+        Section.PUBLISHED: state.ledger.published.values(),
         Section.FLOORS: state.sessions.floors(),
         Section.ANSWERS: state.sessions.answers(),
         Section.AUDIT: state.audit.values(),
@@ -170,6 +177,41 @@ def _ownership_follows_from_records(state: State) -> Iterator[str]:
     kept = state.brought
     if kept.by_source != fresh.by_source or kept.gone != fresh.gone:
         yield f"sources own {_short(kept)}, should own {_short(fresh)}"
+
+
+def _ledger_follows_from_its_records(state: State) -> Iterator[str]:
+    kept, fresh = state.ledger, Ledger()
+    for event in kept.events.values():
+        fresh.keep(event)
+    for delivery in kept.deliveries():
+        fresh.put(delivery)
+        if (delivery.died > 0) != (delivery.state is DeliveryState.DEAD):
+            yield f"delivery {delivery.key} is {delivery.state.value} and died {delivery.died}"
+        if (delivery.token > 0) != (delivery.state is DeliveryState.CLAIMED):
+            yield f"delivery {delivery.key} is {delivery.state.value} under token {delivery.token}"
+        if delivery.resource not in state.records:
+            yield f"delivery {delivery.key} is for nobody"
+        if max(delivery.died, delivery.event) >= state.next_number:
+            yield f"delivery {delivery.key} has a number that is not below the counter, {state.next_number}"
+    for remains in kept.remains.values():
+        fresh.leave(remains)
+    fresh.restored()
+    for record in state.records.values():
+        fresh.follow(record)
+    for name in ("references", "payload_bytes", "deliveries_count", "deliveries_digest", "dead_on"):
+        if getattr(kept, name) != getattr(fresh, name):
+            yield f"ledger.{name} is {_short(getattr(kept, name))}, should be {_short(getattr(fresh, name))}"
+    if list(kept.dead.items()) != list(fresh.dead.items()):
+        yield f"ledger.dead is {_short(kept.dead)}, should be {_short(fresh.dead)}"
+    if kept.topics.patterns != fresh.topics.patterns:
+        yield f"ledger.topics is {_short(kept.topics.patterns)}, should be {_short(fresh.topics.patterns)}"
+    if set(kept.references) != set(kept.events):
+        yield "there are events that nobody refers to"
+    if any(not shelf for shelf in kept.shelves.values()):
+        yield "there is an empty shelf"
+    numbers = [published.number for published in kept.published.values()]
+    if numbers != sorted(numbers):
+        yield f"the published ids are not in the order of their numbers: {_short(numbers)}"
 
 
 def _sessions_belong_to_the_living(state: State) -> Iterator[str]:

@@ -54,6 +54,14 @@ from pydrm.core.commands import (
 )
 from pydrm.core.decide_checkpoints import decide_save
 from pydrm.core.decide_handles import decide_place, decide_release, decide_report
+from pydrm.core.decide_ledger import (
+    clear,
+    decide_claim,
+    decide_forget,
+    decide_publish,
+    decide_replay,
+    decide_settle,
+)
 from pydrm.core.decide_nodes import (
     decide_drain,
     decide_expire,
@@ -70,6 +78,13 @@ from pydrm.core.decide_settings import (
     decide_remove_voter,
 )
 from pydrm.core.decision import Decision, refused
+from pydrm.core.ledger_commands import (
+    ClaimDeliveries,
+    ForgetPublished,
+    Publish,
+    ReplayDeliveries,
+    SettleDeliveries,
+)
 from pydrm.core.protocol import objection
 from pydrm.core.recovery import decide_end_recovery
 from pydrm.core.state import State, evolve
@@ -104,7 +119,7 @@ def apply(state: State, request: Request) -> Outcome:
     # What these change moves nobody, and renewals are most of an idle cluster's log.
     if not isinstance(request.command, _MOVES_NOBODY):
         limit = _step(request.command, len(decision.changes))
-        for stage in placement.STAGES:
+        for stage in (*placement.STAGES, clear):
             try:
                 placed = stage(state, limit)
             except Exception as error:  # noqa: BLE001 (rule 2: a bug of ours must not stop every node alike)
@@ -167,7 +182,8 @@ def _remember(state: State, request: RequestId | None, answer: Answer) -> list[C
 
 
 _MOVES_MANY = (Join, Drain, Resign, Expire, EndRecovery, Place)
-_MOVES_NOBODY = (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol)
+_LEDGER = (Publish, ClaimDeliveries, SettleDeliveries, ReplayDeliveries, ForgetPublished)
+_MOVES_NOBODY = (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol, *_LEDGER)
 
 _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     Form: decide_form,
@@ -191,4 +207,9 @@ _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     ResumeResources: decide_resume,
     GiveUp: decide_give_up,
     EndQuarantine: decide_end_quarantine,
+    Publish: decide_publish,
+    ClaimDeliveries: decide_claim,
+    SettleDeliveries: decide_settle,
+    ReplayDeliveries: decide_replay,
+    ForgetPublished: decide_forget,
 }

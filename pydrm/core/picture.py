@@ -15,6 +15,7 @@ from itertools import chain, islice
 import msgspec
 from msgspec import Struct
 
+from pydrm.core.events import Delivery, Event, Published, Remains
 from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Settings
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
@@ -22,6 +23,7 @@ from pydrm.core.state import State
 __all__ = ["CHUNK_ITEMS", "SECTION_TYPES", "Head", "Picture", "Section", "digests", "take"]
 
 CHUNK_ITEMS = 1000
+_CHUNK_BYTES = 256 * 1024
 
 
 class Section(enum.Enum):
@@ -31,6 +33,10 @@ class Section(enum.Enum):
     RECORDS = "records"
     ASSIGNMENTS = "assignments"
     CHECKPOINTS = "checkpoints"
+    EVENTS = "events"
+    DELIVERIES = "deliveries"
+    REMAINS = "remains"
+    PUBLISHED = "published"
     FLOORS = "floors"
     ANSWERS = "answers"
     AUDIT = "audit"
@@ -41,6 +47,10 @@ SECTION_TYPES: dict[Section, type[Struct]] = {
     Section.RECORDS: Record,
     Section.ASSIGNMENTS: Assignment,
     Section.CHECKPOINTS: Checkpoint,
+    Section.EVENTS: Event,
+    Section.DELIVERIES: Delivery,
+    Section.REMAINS: Remains,
+    Section.PUBLISHED: Published,
     Section.FLOORS: Floor,
     Section.ANSWERS: Remembered,
     Section.AUDIT: AuditEntry,
@@ -81,8 +91,9 @@ class Picture:
         """
         pieces = self._pieces.pop(section)
         items = chain.from_iterable(pieces.pop() for _ in range(len(pieces)))
-        while chunk := tuple(islice(items, CHUNK_ITEMS)):
-            yield chunk
+        # Those of events are cut by size too: a payload may be large.
+        chunks = _by_size(items) if section is Section.EVENTS else iter(lambda: tuple(islice(items, CHUNK_ITEMS)), ())
+        yield from chunks
 
 
 def take(state: State) -> Picture:
@@ -96,6 +107,10 @@ def take(state: State) -> Picture:
             Section.RECORDS: len(state.records),
             Section.ASSIGNMENTS: len(state.assignments),
             Section.CHECKPOINTS: len(state.checkpoints),
+            Section.EVENTS: len(state.ledger.events),
+            Section.DELIVERIES: state.ledger.deliveries_count,
+            Section.REMAINS: len(state.ledger.remains),
+            Section.PUBLISHED: len(state.ledger.published),
             Section.FLOORS: len(state.sessions.floors()),
             Section.ANSWERS: len(state.sessions),
             Section.AUDIT: len(state.audit),
@@ -107,6 +122,10 @@ def take(state: State) -> Picture:
         Section.RECORDS: [shard.values() for shard in state.records.share()],
         Section.ASSIGNMENTS: [shard.values() for shard in state.assignments.share()],
         Section.CHECKPOINTS: [shard.values() for shard in state.checkpoints.share()],
+        Section.EVENTS: [list(state.ledger.events.values())],
+        Section.DELIVERIES: [list(shelf.values()) for shelf in state.ledger.shelves.values()],
+        Section.REMAINS: [list(state.ledger.remains.values())],
+        Section.PUBLISHED: [list(state.ledger.published.values())],
         Section.FLOORS: [state.sessions.floors()],
         Section.ANSWERS: [state.sessions.answers()],
         Section.AUDIT: [list(state.audit.values())],
@@ -122,7 +141,27 @@ def digests(state: State) -> dict[Section, int]:
         Section.RECORDS: state.records.digest,
         Section.ASSIGNMENTS: state.assignments.digest,
         Section.CHECKPOINTS: state.checkpoints.digest,
+        **_ledger_digests(state),
         Section.FLOORS: floors,
         Section.ANSWERS: answers,
         Section.AUDIT: state.audit.digest,
     }
+
+
+def _ledger_digests(state: State) -> dict[Section, int]:
+    sections = (Section.EVENTS, Section.DELIVERIES, Section.PUBLISHED, Section.REMAINS)
+    return dict(zip(sections, state.ledger.digest, strict=True))
+
+
+def _by_size(items: Iterator[Struct]) -> Iterator[tuple[Struct, ...]]:
+    chunk: list[Struct] = []
+    size = 0
+    for item in items:
+        assert isinstance(item, Event)
+        chunk.append(item)
+        size += len(item.payload)
+        if size >= _CHUNK_BYTES or len(chunk) == CHUNK_ITEMS:
+            yield tuple(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield tuple(chunk)

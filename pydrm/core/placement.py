@@ -112,7 +112,7 @@ STAGES: tuple[Stage, ...] = (sweep, bury, place, balance)
 
 def unfinished(state: State) -> bool:
     """Whether a step stopped at its limit, so that somebody should propose `Place`."""
-    return any(stage(state, 1) for stage in STAGES)
+    return bool(state.ledger.remains) or any(stage(state, 1) for stage in STAGES)
 
 
 def _recovers(state: State) -> bool:

@@ -58,6 +58,8 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     Attributes:
         source: The id of the source that brought it, and owns it; "": the app's own. The deciders write it.
+        topics: The events that it is to be given, by pattern: see `topics`. They are in *fields* too, where only the
+            kind can read them.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     weight: int = 1
     overlap: bool = False
     source: str = ""
+    topics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # There are few kinds, and each definition that is read comes with a string of its own.
@@ -77,8 +80,11 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.kind.startswith(SOURCE_PREFIX)
 
     def parts(self) -> tuple[object, ...]:
-        parts = (self.id, self.kind, self.fields, self.weight, self.overlap)
-        return (*parts, self.source) if self.source else parts
+        parts: tuple[object, ...] = (self.id, self.kind, self.fields, self.weight, self.overlap)
+        # Named, so that no two definitions can have the same parts.
+        parts += (("source", self.source),) if self.source else ()
+        parts += (("topics", *self.topics),) if self.topics else ()
+        return parts
 
 
 class ParkedCause(enum.Enum):

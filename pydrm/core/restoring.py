@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from pydrm.core.events import Delivery, Event, Published, Remains
 from pydrm.core.picture import Head, Section, digests
 from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Holder, Node, Record
 from pydrm.core.sessions import Floor, Remembered
@@ -47,6 +48,10 @@ class Restoring:
             Section.RECORDS: self._add_records,
             Section.ASSIGNMENTS: self._add_assignments,
             Section.CHECKPOINTS: self._add_checkpoints,
+            Section.EVENTS: self._add_events,
+            Section.DELIVERIES: self._add_deliveries,
+            Section.REMAINS: self._add_remains,
+            Section.PUBLISHED: self._add_published,
             Section.FLOORS: self._add_floors,
             Section.ANSWERS: self._add_answers,
             Section.AUDIT: self._add_audit,
@@ -79,6 +84,7 @@ class Restoring:
         for incarnation in index.claims:
             if not self._state.is_current(incarnation):
                 index.ended(incarnation)
+        self._state.ledger.restored()
         self._state.records.digest = self._digest(Section.RECORDS)
         self._state.assignments.digest = self._digest(Section.ASSIGNMENTS)
         self._state.checkpoints.digest = self._digest(Section.CHECKPOINTS)
@@ -106,6 +112,7 @@ class Restoring:
             self._state.brought.update(None, record)
             if record.parked is not None:
                 self._state.note_parked(record)
+            self._state.ledger.follow(record)
 
     def _add_assignments(self, assignments: Sequence[Assignment]) -> None:
         state = self._state
@@ -130,6 +137,35 @@ class Restoring:
             force_setattr(checkpoint, "resource", record.definition.id)
             if not self._state.checkpoints.load(checkpoint.key, checkpoint):
                 raise ValueError(f"the checkpoint of {checkpoint.key} is there twice")
+
+    def _add_events(self, items: Sequence[Event]) -> None:
+        for event in items:
+            if event.number in self._state.ledger.events:
+                raise ValueError(f"event {event.number} is there twice")
+            self._state.ledger.keep(event)
+
+    def _add_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        ledger = self._state.ledger
+        for delivery in deliveries:
+            record = self._state.records.get(delivery.resource)
+            if record is None or delivery.event not in ledger.events:
+                raise ValueError(f"the delivery {delivery.key} is of no event, or for nobody")
+            if ledger.delivery(*delivery.key) is not None:
+                raise ValueError(f"the delivery {delivery.key} is there twice")
+            force_setattr(delivery, "resource", record.definition.id)
+            ledger.put(delivery)
+
+    def _add_remains(self, items: Sequence[Remains]) -> None:
+        for remains in items:
+            if any(number not in self._state.ledger.events for number in remains.events):
+                raise ValueError(f"remains {remains.number} are of no event")
+            self._state.ledger.leave(remains)
+
+    def _add_published(self, items: Sequence[Published]) -> None:
+        for published in items:
+            if published.id in self._state.ledger.published:
+                raise ValueError(f"the published id {published.id} is there twice")
+            self._state.ledger.published.put(published.id, published)
 
     def _share(self, claim: Holder, record: Record) -> None:
         node = self._state.nodes.get(claim.node)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any, assert_never
+from typing import Any
 
 from pydrm.core.brought import Brought
 from pydrm.core.changes import (
@@ -33,6 +33,7 @@ from pydrm.core.changes import (
     VotersChanged,
 )
 from pydrm.core.index import Index
+from pydrm.core.ledger import Ledger
 from pydrm.core.queue import Queue
 from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, ParkedCause, Record, Settings
 from pydrm.core.sessions import Sessions
@@ -54,6 +55,7 @@ class State:
         checkpoints: How far holders have got, by (resource id, slot).
         quarantined: Derived from the records: the number of each quarantine, by resource.
         brought: Derived from the records: what each source owns.
+        ledger: Events and their deliveries.
         sessions: Answers that clients may still ask for again.
         audit: Releases by force, the newest `AUDIT_ENTRIES_MAX`.
         next_number: The next token or ticket; one counter for both, and it never goes back.
@@ -69,6 +71,7 @@ class State:
         self.checkpoints = CheckpointTable()
         self.quarantined: dict[str, int] = {}
         self.brought = Brought()
+        self.ledger = Ledger()
         self.sessions = Sessions()
         self.audit: Table[int, AuditEntry] = Table()
         self.next_number = 1
@@ -84,6 +87,7 @@ class State:
             self.records.digest,
             self.assignments.digest,
             self.checkpoints.digest,
+            self.ledger.digest,
             self.sessions.digest,
             self.audit.digest,
             self.next_number,
@@ -134,6 +138,7 @@ class State:
         yield from self.records.empty()
         yield from self.assignments.empty()
         yield from self.checkpoints.empty()
+        yield from self.ledger.empty()
         for queue in self.queues():
             yield from queue.empty()
 
@@ -150,11 +155,13 @@ def evolve(state: State, change: Change) -> None:
         case Defined(record=record):
             state.brought.update(state.records.put(record.definition.id, record), record)
             state.note_parked(record)
+            state.ledger.follow(record)
             parked = record.parked.number if record.parked is not None else 0
             state.next_number = max(state.next_number, record.revision + 1, parked + 1)
         case Undefined(resource=resource):
             state.brought.update(state.records.drop(resource), None)
             state.quarantined.pop(resource, None)
+            state.ledger.topics.drop(resource)
         case CheckpointSaved(checkpoint=checkpoint):
             state.checkpoints.put(checkpoint.key, checkpoint)
         case CheckpointDropped(resource=resource, slot=slot):
@@ -183,4 +190,4 @@ def evolve(state: State, change: Change) -> None:
             state.audit.put(entry.number, entry)
             state.audit.drop(entry.number - AUDIT_ENTRIES_MAX)
         case _:
-            assert_never(change)
+            state.next_number = max(state.next_number, state.ledger.evolve(change) + 1)

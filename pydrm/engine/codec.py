@@ -38,6 +38,13 @@ from pydrm.core.commands import (
     ResumeResources,
     SaveCheckpoints,
 )
+from pydrm.core.ledger_commands import (
+    ClaimDeliveries,
+    ForgetPublished,
+    Publish,
+    ReplayDeliveries,
+    SettleDeliveries,
+)
 from pydrm.core.records import Definition
 from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
 from pydrm.errors import DrmError, InvalidResource
@@ -105,6 +112,11 @@ _NUMBERS: dict[type, int] = {
     ResumeResources: 19,
     GiveUp: 20,
     EndQuarantine: 21,
+    Publish: 22,
+    ClaimDeliveries: 23,
+    SettleDeliveries: 24,
+    ReplayDeliveries: 25,
+    ForgetPublished: 26,
 }
 
 _RENEWAL = bytes((0x93, _NUMBERS[Renew]))

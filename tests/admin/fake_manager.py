@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from pydrm.agent.publishing import Publication
 from pydrm.core.resource import Resource
 from pydrm.errors import DrmError, Unavailable
+from pydrm.webhooks import FailedDelivery
 
 
 class FakeVoters:
@@ -34,6 +37,29 @@ class FakeVoters:
             raise self.failure
 
 
+class FakeWebhooks:
+    """
+    Attributes:
+        replayed: What was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.dead = [
+            FailedDelivery("hook", 7, "evt_7", "orders", 10, "answered with HTTP status 500"),
+            FailedDelivery("other", 8, "evt_8", "orders", 1, "unknown"),
+        ]
+        self.replayed: list[tuple[str | None, list[str] | None]] = []
+
+    async def failed(self, resource: str | None = None) -> list[FailedDelivery]:
+        return [row for row in self.dead if resource in (None, row.resource)]
+
+    async def replay(
+        self, resource: str | None = None, *, event_ids: Sequence[str] | None = None, timeout: float = 10
+    ) -> int:
+        self.replayed.append((resource, None if event_ids is None else list(event_ids)))
+        return len(await self.failed(resource))
+
+
 class FakeManager:
     """
     Attributes:
@@ -48,6 +74,15 @@ class FakeManager:
         self.paused: dict[str, str] = {}
         self.timeouts: list[float] = []
         self.voters = FakeVoters()
+        self.webhooks = FakeWebhooks()
+        self.published: list[tuple[str, Any]] = []
+
+    async def publish(
+        self, topic: str, payload: Any, *, event_id: str | None = None, timeout: float = 10
+    ) -> Publication:
+        self._note(timeout)
+        self.published.append((topic, payload))
+        return Publication(event_id or "evt_1", 2, duplicate=len(self.published) > 1)
 
     def status(self) -> dict[str, Any]:
         return {

@@ -43,6 +43,18 @@ from pydrm.core.commands import (
     Save,
     SaveCheckpoints,
 )
+from pydrm.core.events import Delivery, DeliveryState
+from pydrm.core.ledger_commands import (
+    Claim,
+    ClaimDeliveries,
+    ForgetPublished,
+    Publish,
+    Publisher,
+    ReplayDeliveries,
+    SettleDeliveries,
+    Settlement,
+    Verdict,
+)
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.records import Condition, Definition, Node, Role, Settings
 from pydrm.core.state import State
@@ -95,6 +107,11 @@ class RandomLog:
             (3, self._give_up),
             (2, self._end_quarantine),
             (6, self._save),
+            (12, self._publish),
+            (14, self._claim),
+            (12, self._settle_some),
+            (2, self._replay),
+            (1, self._forget),
         ]
         make = self.random.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0]
         request = Request(make(), self._request_id() if self.random.random() < 0.5 else None)
@@ -169,6 +186,7 @@ class RandomLog:
                 self.random.choice([b"one", b"two"]),
                 weight=self.random.choice([1, 1, 1, 2, 7]),
                 overlap=self.random.random() < 0.25,
+                topics=self.random.choice([(), ("a.b",), ("a.*",), ("#.b", "a.b"), ("#",)]),
             )
             for id in ids
         )
@@ -229,6 +247,66 @@ class RandomLog:
         value = self.random.choice([b"", b"one", b"two"])
         saves = tuple(Save(claim.resource, claim.slot, claim.token, value) for claim in some)
         return SaveCheckpoints(node.name, node.incarnation, saves)
+
+    def _publish(self) -> Command:
+        id = f"event-{self.random.randrange(400)}"
+        by = None
+        if self.random.random() < 0.2:
+            held = sorted((key, a.holder.token) for key, a in self.state.assignments.items() if a.holder is not None)
+            if held:
+                (name, slot), token = self.random.choice(held)
+                by = Publisher(name, slot, token - (self.random.random() < 0.2))
+        topic = self.random.choice(["a", "b", "a.b", "a.c", "c.b", "a.b.c"])
+        return Publish(id, topic, self.random.randbytes(3), "text/plain", self.random.random() < 0.7, by)
+
+    def _some_deliveries(self) -> list[Delivery]:
+        deliveries = self.state.ledger.deliveries()
+        return self.random.sample(deliveries, min(len(deliveries), self.random.choice([1, 3, 20])))
+
+    def _claim(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Place()
+        tokens = {claim.resource: claim.token for claim in self._claims(node)}
+        claims = [
+            Claim(
+                delivery.resource,
+                0,
+                tokens.get(delivery.resource, delivery.token),
+                delivery.event,
+                delivery.attempt + self.random.choice([1, 1, 1, 1, 0]),
+                self.random.random() < 0.3,
+            )
+            for delivery in self._some_deliveries()
+        ]
+        return ClaimDeliveries(node.name, node.incarnation, tuple(claims))
+
+    def _settle_some(self) -> Command:
+        claimed = [d for d in self.state.ledger.deliveries() if d.state is DeliveryState.CLAIMED]
+        if not claimed:
+            return Place()
+        one = self.random.choice(claimed)
+        some = [d for d in claimed if (d.node, d.incarnation) == (one.node, one.incarnation)]
+        settlements = [
+            Settlement(
+                d.resource,
+                d.token,
+                d.event,
+                d.attempt,
+                self.random.choice([Verdict.DELIVERED, Verdict.DELIVERED, Verdict.AGAIN, Verdict.DEAD]),
+                self.random.choice([0, 5000]),
+                "why",
+            )
+            for d in self.random.sample(some, self.random.randint(1, len(some)))
+        ]
+        return SettleDeliveries(one.node, one.incarnation, tuple(settlements))
+
+    def _replay(self) -> Command:
+        dead = list(self.state.ledger.dead.values())
+        return ReplayDeliveries(tuple(self.random.sample(dead, min(len(dead), 3))))
+
+    def _forget(self) -> Command:
+        return ForgetPublished(max(0, self.state.next_number - self.random.choice([0, 200, 2000])))
 
     def _pause(self) -> Command:
         return PauseResources(tuple(self.random.choices(IDS, k=self.random.choice([1, 1, 3]))), "why")

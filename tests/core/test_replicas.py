@@ -17,6 +17,7 @@ import pytest
 
 import pydrm
 from pydrm.core import placement
+from pydrm.core.events import DeliveryState
 from pydrm.core.invariants import check
 from pydrm.core.machine import apply
 from pydrm.core.records import Phase
@@ -85,6 +86,8 @@ def test_a_random_log_reaches_every_corner():
     for state in (log.state for log in logs for _ in log.go_on(1000)):
         seen |= {(a.phase, a.target is not None, bool(a.excluded)) for a in state.assignments.values()}
         seen |= {"dead"} if state.index.dead else set()
+        seen |= {d.state for d in state.ledger.deliveries()[:50]}
+        seen |= {"remains"} if state.ledger.remains else set()
         seen |= {"following"} if any(record.following for record in state.records.values()) else set()
 
     assert seen >= {
@@ -97,6 +100,8 @@ def test_a_random_log_reaches_every_corner():
         (Phase.RELEASING, True, False),
         (Phase.REMOVING, False, False),
         (Phase.REMOVING, True, False),
+        *DeliveryState,
         "dead",
         "following",
+        "remains",
     }

@@ -41,6 +41,17 @@ from pydrm.core.commands import (
     Save,
     SaveCheckpoints,
 )
+from pydrm.core.ledger_commands import (
+    Claim,
+    ClaimDeliveries,
+    ForgetPublished,
+    Publish,
+    Publisher,
+    ReplayDeliveries,
+    SettleDeliveries,
+    Settlement,
+    Verdict,
+)
 from pydrm.core.records import Condition, Definition, Role, Voter
 from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
 from pydrm.engine.codec import (
@@ -87,7 +98,9 @@ COMMANDS: list[Command] = [
     Expire("a", 4, 7),
     Drain("a", 4),
     Resign("a", 4),
-    AddResources((Definition("trädes", "websocket", b"\x80\xff", 7, True), Definition("x", "custom", b"")), True),
+    AddResources(
+        (Definition("trädes", "websocket", b"\x80\xff", 7, True), Definition("x", "custom", b"", topics=("a.*",))), True
+    ),
     AddResources((Definition("x", "custom", b"", source="feed"),), source=Handle("feed", 0, 11)),
     RemoveResources(("one", "two")),
     RemoveResources(("one",), Handle("feed", 0, 11)),
@@ -104,6 +117,11 @@ COMMANDS: list[Command] = [
     ResumeResources(("one",)),
     GiveUp("a", 4, (Failure("one", 0, 11, "refused"),), 60_000),
     EndQuarantine("one", 12),
+    Publish("evt_1", "a.b", b"\x00{}", "application/json", True, Publisher("one", 0, 11)),
+    ClaimDeliveries("a", 4, (Claim("one", 0, 11, 77, 2, True),)),
+    SettleDeliveries("a", 4, tuple(Settlement("one", 11, 77, 2, verdict, 5000, "why") for verdict in Verdict)),
+    ReplayDeliveries((("one", 77),)),
+    ForgetPublished(70),
 ]
 
 # For ever: whoever changes one of these makes the logs of all clusters unreadable.
@@ -129,6 +147,11 @@ NUMBERS = {
     ResumeResources: 19,
     GiveUp: 20,
     EndQuarantine: 21,
+    Publish: 22,
+    ClaimDeliveries: 23,
+    SettleDeliveries: 24,
+    ReplayDeliveries: 25,
+    ForgetPublished: 26,
 }
 
 FRAMES: list[Frame] = [

@@ -13,16 +13,18 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.agent.checkpoints import Checkpoints
+from pydrm.agent.deliveries import Desk
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import LeaseKeeper
 from pydrm.agent.warden import Warden
 from pydrm.agent.watch import LeaseWatch
-from pydrm.core import handoff, machine
+from pydrm.core import decide_ledger, handoff, machine
 from pydrm.core.changes import Answered, AssignmentChanged, FloorRaised
 from pydrm.core.commands import Done, Expire, Reason, Refused, Renew
 from pydrm.core.decide_nodes import end_lease
 from pydrm.core.decision import Decision, refused
 from pydrm.core.handoff import Event
+from pydrm.core.ledger_commands import Publish
 from pydrm.core.records import NodeState, Phase
 from pydrm.engine import applier, handshake, members
 
@@ -177,6 +179,42 @@ def empty_voter_counts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(members.Members, "voting", property(lambda it: list(it.voters)))
 
 
+def open_claims_are_tried_again(patch: pytest.MonkeyPatch) -> None:
+    """Whatever its mode, what a former holder may have sent is sent again."""
+    claim_one = decide_ledger._claim_one
+
+    def again(state, draft, node, incarnation, claim):
+        delivery = draft.delivery((claim.resource, claim.event))
+        if delivery is not None and delivery.once:
+            draft._deliveries[delivery.key] = replace(delivery, once=False)
+        claim_one(state, draft, node, incarnation, replace(claim, once=False))
+
+    patch.setattr(decide_ledger, "_claim_one", again)
+
+
+def request_before_its_claim_is_committed(patch: pytest.MonkeyPatch) -> None:
+    """The request leaves while the claim is still on its way into the log."""
+    claim = Desk.claim
+
+    async def unheard(self, event, attempt, *, once):
+        said = asyncio.ensure_future(claim(self, event, attempt, once=once))
+        said.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return True
+
+    patch.setattr(Desk, "claim", unheard)
+
+
+def what_fails_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A result takes the delivery away, whatever it says."""
+    patch.setattr(decide_ledger, "_settle_one", lambda draft, delivery, _: draft.drop(delivery.key))
+
+
+def published_ids_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
+    """Whoever publishes an id again publishes another event."""
+    decide = decide_ledger.decide_publish
+    patch.setitem(machine._DECIDERS, Publish, lambda state, command: decide(state, replace(command, known=False)))
+
+
 def checkpoint_goes_with_its_holder(patch: pytest.MonkeyPatch) -> None:
     """What a holder saved is forgotten when it lets go or dies."""
     evolve = machine.evolve
@@ -213,6 +251,10 @@ PLANTS: tuple[Plant, ...] = (
     requests_are_not_deduplicated,
     request_ids_begin_again,
     empty_voter_counts,
+    open_claims_are_tried_again,
+    request_before_its_claim_is_committed,
+    what_fails_is_forgotten,
+    published_ids_are_not_remembered,
     checkpoint_goes_with_its_holder,
     checkpoint_is_acknowledged_too_early,
 )

@@ -27,6 +27,10 @@ HUNTED_IN = {
     "requests_are_not_deduplicated": "churn",
     "request_ids_begin_again": "crashes",
     "empty_voter_counts": "amnesia",
+    "open_claims_are_tried_again": "webhooks",
+    "request_before_its_claim_is_committed": "webhooks",
+    "what_fails_is_forgotten": "webhooks",
+    "published_ids_are_not_remembered": "webhooks",
     "checkpoint_goes_with_its_holder": "crashes",
     "checkpoint_is_acknowledged_too_early": "crashes",
 }

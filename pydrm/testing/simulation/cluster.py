@@ -13,6 +13,7 @@ from pydrm.manager import ResourceManager
 from pydrm.testing.simulation.host import SimHost
 from pydrm.testing.simulation.machines import Machines
 from pydrm.testing.simulation.node import SimulatedNode, Version
+from pydrm.testing.simulation.publishing import Publishing
 from pydrm.testing.simulation.requests import Requests
 from pydrm.testing.simulation.surroundings import Surroundings
 
@@ -23,7 +24,7 @@ _REST_S = 1.0
 _VOTES_AGAIN_S = 3.0
 
 
-class SimulatedCluster(Machines, Surroundings, Requests):
+class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
     """
     Some nodes, a third party, and one seed for all that chance decides.
 
@@ -74,6 +75,7 @@ class SimulatedCluster(Machines, Surroundings, Requests):
         self.heal()
         self.third_party_works()
         self.third_party.moody = False
+        self.receiver.works()
         for name, node in self.nodes.items():
             node.host.set_rate(1.0)
             node.host.resume()
@@ -102,7 +104,8 @@ class SimulatedCluster(Machines, Surroundings, Requests):
 
     def verify(self) -> list[str]:
         """Everything that went against the promises so far, in words."""
-        return [*self._judge.verdict(), *self.scheduler.errors]
+        states = [node.state for node in self.nodes.values() if node.state is not None]
+        return [*self._judge.verdict(), *self.receiver.problems(states), *self.scheduler.errors]
 
     def fingerprint(self) -> str:
         """Equal for equal lives."""
@@ -156,4 +159,5 @@ class SimulatedCluster(Machines, Surroundings, Requests):
         without = sorted(set(self._peers) - set(self._voting()))
         if self.formed and without:
             return f"{', '.join(without)} have no vote"
-        return self._judge.unsettled()
+        states = [node.state for node in self.nodes.values() if node.state is not None]
+        return self._judge.unsettled() or next(filter(None, map(self.receiver.unsettled, states)), "")

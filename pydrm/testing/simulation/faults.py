@@ -63,6 +63,18 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
     "churn": {"update": 10.0, "stop": 0.3, "slow": 0.5},
     "repeats": {"update": 10.0, "hold_back": 0.5, "isolate": 0.1, "kill": 0.1},
     "deploys": {"roll": 0.1, "stop": 0.1, "refuse": 0.05},
+    "webhooks": {
+        "publish": 6.0,
+        "kill": 0.1,
+        "kill_writing": 0.15,
+        "power_cut": 0.05,
+        "stop": 0.05,
+        "pause": 0.1,
+        "isolate": 0.05,
+        "hold_back": 0.1,
+        "block_app": 0.05,
+        "receiver_mood": 0.2,
+    },
     "calm": {},
 }
 
@@ -97,6 +109,7 @@ class Misfortune:
         self._rates = rates
         self._random = Random(cluster.random.random())
         self._made = 0
+        self._events: list[str] = []
         self._over = False
         # With both in one life, the voters that are left could be those that have forgotten.
         self._may_forget = self._random.random() < 0.5
@@ -118,6 +131,9 @@ class Misfortune:
     def _use(self) -> None:
         """What an app does meanwhile."""
         cluster, random = self._cluster, self._random
+        if "publish" in self._rates:
+            self._subscribe()
+            return
         if random.random() < 0.15 and len(cluster.acknowledged) < 40:
             self._made += 1
             cluster.add(self._resource(f"r{self._made}"), via=self._anyone())
@@ -125,6 +141,14 @@ class Misfortune:
             self._update()
         if random.random() < 0.03 and (known := self._known()):
             cluster.remove(random.choice(known), via=self._anyone())
+
+    def _subscribe(self) -> None:
+        if self._made < 6 and self._random.random() < 0.2:
+            self._made += 1
+            once, ordered = self._random.random() < 0.5, self._random.random() < 0.3
+            self._cluster.add(
+                self._cluster.webhook(f"hook{self._made}", once=once, ordered=ordered), via=self._anyone()
+            )
 
     def _update(self) -> None:
         if known := self._known():
@@ -298,6 +322,20 @@ class Misfortune:
         self._cluster.third_party_stalls()
         self._later(0.2, 0.6, lambda: self._cluster.block_app(name, 10.0))
         self._later(7.5, 10.0, self._cluster.third_party_works)
+
+    def _publish(self) -> None:
+        """A new event; or an old one again, as by somebody who was not told what became of it."""
+        if not self._events or self._random.random() < 0.8:
+            self._events.append(f"event-{len(self._events)}")
+            id = self._events[-1]
+        else:
+            id = self._random.choice(self._events[-10:])
+        self._cluster.publish(id, via=self._anyone())
+
+    def _receiver_mood(self) -> None:
+        cluster = self._cluster
+        self._random.choice([cluster.receiver_refuses, cluster.receiver_fails, cluster.receiver_is_silent])()
+        self._later(0.1, 3.0, cluster.receiver_works)
 
     def _answer_late(self) -> None:
         self._cluster.third_party_answers_late(8 * self._random.random())

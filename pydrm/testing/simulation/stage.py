@@ -13,6 +13,7 @@ from pydrm.testing.simulation.host import SimHost
 from pydrm.testing.simulation.judge import Judge
 from pydrm.testing.simulation.network import SimNetwork
 from pydrm.testing.simulation.node import SimulatedNode
+from pydrm.testing.simulation.receiver import SimPoster, SimReceiver
 from pydrm.testing.simulation.scheduler import Scheduler
 from pydrm.testing.simulation.third_party import SimThirdParty
 
@@ -26,6 +27,9 @@ class Stage:
     The machines, what is between them, the third party and the judge; see `SimulatedCluster`.
 
     What can be done to it is in the classes that derive from this one.
+
+    Attributes:
+        published: The ids of events that were acknowledged.
     """
 
     def __init__(
@@ -48,6 +52,15 @@ class Stage:
             call_later=self.scheduler.call_later,
             random=Random(self.random.random()).random,
         )
+        self.receiver = SimReceiver(
+            lambda: self.scheduler.now,
+            self._note,
+            call_later=self.scheduler.call_later,
+            # Of a seed of its own: what there was before webhooks lives as it did.
+            random=Random(seed + 1).random,
+        )
+        self.published: list[str] = []
+        self._first_asked: dict[str, list[tuple[str, bool]]] = {}
         self._lease_ttl = lease_ttl
         self._set_up = set_up or self._set_up_held
         voters = [chr(ord("a") + number) for number in range(nodes)]
@@ -81,6 +94,7 @@ class Stage:
 
     def _set_up_held(self, manager: ResourceManager, host: SimHost) -> None:
         manager.handler("held", held_by(host, self.third_party, host.random))
+        manager._webhook.use(lambda: SimPoster(self.receiver, host))
 
     def _note(self, what: str) -> None:
         self.trace.append(f"{self.scheduler.now:.6f} {what}")
