@@ -105,6 +105,9 @@ class Node:
             clock=self._clock,
             random=host.random,
             close_timeout_s=close_timeout_s,
+            give_up_after=config.give_up_after,
+            quarantine_s=config.quarantine,
+            checkpoint_interval_s=config.checkpoint_interval,
         )
 
     # --- its life ----------------------------------------------------------------------------------------------------

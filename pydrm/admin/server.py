@@ -48,6 +48,10 @@ class Manager(Protocol):
 
     async def remove(self, *ids: str, timeout: float) -> list[str]: ...
 
+    async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]: ...
+
+    async def resume(self, *ids: str, timeout: float) -> list[str]: ...
+
 
 class AdminServer:
     """
