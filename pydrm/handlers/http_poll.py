@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from pydrm.handlers.http_client import Client
 
 __all__ = ["HttpPoll"]
-
-_CLIENT = "pydrm.handlers.http_client"
 
 
 class HttpPoll:
@@ -74,11 +71,11 @@ class HttpPoll:
         """The one client of all holds; it is made for the first of them and closed after the last."""
         self._users += 1
         try:
-            if _CLIENT not in sys.modules:
-                # Loading aiohttp takes tenths of a second, in which an app's loop has other things to do.
-                await asyncio.to_thread(import_module, _CLIENT)
             if self._client is None:
-                self._client = sys.modules[_CLIENT].Client()
+                # Loading aiohttp takes tenths of a second, in which an app's loop has other things to do. It is not
+                # looked for in sys.modules: what another thread is still loading is there already.
+                module = await asyncio.to_thread(import_module, "pydrm.handlers.http_client")
+                self._client = self._client or module.Client()
             yield self._client
         finally:
             self._users -= 1
