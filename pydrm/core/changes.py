@@ -12,13 +12,15 @@ import enum
 import msgspec
 
 from pydrm.core.commands import Answer
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Settings
+from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Node, Record, Settings
 
 __all__ = [
     "Answered",
     "AssignmentChanged",
     "AssignmentDropped",
     "Audited",
+    "BudgetChanged",
+    "BudgetDropped",
     "Cause",
     "Change",
     "CheckpointDropped",
@@ -54,6 +56,7 @@ class Cause(enum.Enum):
     PARKED = "parked"
     RESUMED = "resumed"
     GIVEN_UP = "given-up"
+    PERMITTED = "permitted"
 
 
 class Formed(msgspec.Struct, frozen=True, gc=False):
@@ -121,6 +124,16 @@ class CheckpointDropped(msgspec.Struct, frozen=True, gc=False):
     slot: int
 
 
+class BudgetChanged(msgspec.Struct, frozen=True, gc=False):
+    budget: Budget
+
+
+class BudgetDropped(msgspec.Struct, frozen=True, gc=False):
+    """Nothing limits the group, and nothing holds it back."""
+
+    group: str
+
+
 class Audited(msgspec.Struct, frozen=True, gc=False):
     entry: AuditEntry
 
@@ -159,6 +172,8 @@ Change = (
     | AssignmentDropped
     | CheckpointSaved
     | CheckpointDropped
+    | BudgetChanged
+    | BudgetDropped
     | Audited
     | Answered
     | FloorRaised

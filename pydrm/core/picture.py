@@ -15,7 +15,7 @@ from itertools import chain, islice
 import msgspec
 from msgspec import Struct
 
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Settings
+from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Node, Record, Settings
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 
@@ -31,6 +31,7 @@ class Section(enum.Enum):
     RECORDS = "records"
     ASSIGNMENTS = "assignments"
     CHECKPOINTS = "checkpoints"
+    BUDGETS = "budgets"
     FLOORS = "floors"
     ANSWERS = "answers"
     AUDIT = "audit"
@@ -41,6 +42,7 @@ SECTION_TYPES: dict[Section, type[Struct]] = {
     Section.RECORDS: Record,
     Section.ASSIGNMENTS: Assignment,
     Section.CHECKPOINTS: Checkpoint,
+    Section.BUDGETS: Budget,
     Section.FLOORS: Floor,
     Section.ANSWERS: Remembered,
     Section.AUDIT: AuditEntry,
@@ -96,6 +98,7 @@ def take(state: State) -> Picture:
             Section.RECORDS: len(state.records),
             Section.ASSIGNMENTS: len(state.assignments),
             Section.CHECKPOINTS: len(state.checkpoints),
+            Section.BUDGETS: len(state.budgets),
             Section.FLOORS: len(state.sessions.floors()),
             Section.ANSWERS: len(state.sessions),
             Section.AUDIT: len(state.audit),
@@ -107,6 +110,7 @@ def take(state: State) -> Picture:
         Section.RECORDS: [shard.values() for shard in state.records.share()],
         Section.ASSIGNMENTS: [shard.values() for shard in state.assignments.share()],
         Section.CHECKPOINTS: [shard.values() for shard in state.checkpoints.share()],
+        Section.BUDGETS: [list(state.budgets.values())],
         Section.FLOORS: [state.sessions.floors()],
         Section.ANSWERS: [state.sessions.answers()],
         Section.AUDIT: [list(state.audit.values())],
@@ -122,6 +126,7 @@ def digests(state: State) -> dict[Section, int]:
         Section.RECORDS: state.records.digest,
         Section.ASSIGNMENTS: state.assignments.digest,
         Section.CHECKPOINTS: state.checkpoints.digest,
+        Section.BUDGETS: state.budgets.digest,
         Section.FLOORS: floors,
         Section.ANSWERS: answers,
         Section.AUDIT: state.audit.digest,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from sys import intern
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from pydrm.core.picture import Head, Section, digests
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Holder, Node, Record
+from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Holder, Node, Record
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 
@@ -47,6 +48,7 @@ class Restoring:
             Section.RECORDS: self._add_records,
             Section.ASSIGNMENTS: self._add_assignments,
             Section.CHECKPOINTS: self._add_checkpoints,
+            Section.BUDGETS: self._add_budgets,
             Section.FLOORS: self._add_floors,
             Section.ANSWERS: self._add_answers,
             Section.AUDIT: self._add_audit,
@@ -112,6 +114,8 @@ class Restoring:
             if record is None:
                 raise ValueError(f"{assignment.resource} is assigned and not defined")
             force_setattr(assignment, "resource", record.definition.id)
+            if assignment.group:
+                force_setattr(assignment, "group", intern(assignment.group))
             claims = assignment.claims()
             for claim in claims:
                 self._share(claim, record)
@@ -129,6 +133,12 @@ class Restoring:
             if not self._state.checkpoints.load(checkpoint.key, checkpoint):
                 raise ValueError(f"the checkpoint of {checkpoint.key} is there twice")
 
+    def _add_budgets(self, budgets: Sequence[Budget]) -> None:
+        for budget in budgets:
+            if budget.group in self._state.budgets:
+                raise ValueError(f"the budget of {budget.group} is there twice")
+            self._state.budgets.put(budget.group, budget)
+
     def _share(self, claim: Holder, record: Record) -> None:
         node = self._state.nodes.get(claim.node)
         if node is None:
@@ -136,6 +146,8 @@ class Restoring:
         force_setattr(claim, "node", node.name)
         if claim.revision == record.revision:
             force_setattr(claim, "revision", record.revision)
+        if claim.permit:
+            force_setattr(claim, "permit", intern(claim.permit))
 
     def _add_floors(self, floors: Sequence[Floor]) -> None:
         for floor in floors:

@@ -16,6 +16,8 @@ from pydrm.core.changes import (
     AssignmentChanged,
     AssignmentDropped,
     Audited,
+    BudgetChanged,
+    BudgetDropped,
     Change,
     CheckpointDropped,
     CheckpointSaved,
@@ -32,7 +34,7 @@ from pydrm.core.changes import (
     VotersChanged,
 )
 from pydrm.core.index import Index
-from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, ParkedCause, Record, Settings
+from pydrm.core.records import AssignmentKey, AuditEntry, Budget, Incarnation, Node, ParkedCause, Record, Settings
 from pydrm.core.sessions import Sessions
 from pydrm.core.sharded_table import AssignmentTable, CheckpointTable, RecordTable
 from pydrm.core.table import Table
@@ -50,6 +52,7 @@ class State:
         records: Resources under management, by id.
         assignments: Who holds what, by (resource id, slot).
         checkpoints: How far holders have got, by (resource id, slot).
+        budgets: What limits groups of resources, and holds them back, by group.
         quarantined: Derived from the records: the number of each quarantine, by resource.
         sessions: Answers that clients may still ask for again.
         audit: Releases by force, the newest `AUDIT_ENTRIES_MAX`.
@@ -64,6 +67,7 @@ class State:
         self.records = RecordTable()
         self.assignments = AssignmentTable()
         self.checkpoints = CheckpointTable()
+        self.budgets: Table[str, Budget] = Table()
         self.quarantined: dict[str, int] = {}
         self.sessions = Sessions()
         self.audit: Table[int, AuditEntry] = Table()
@@ -80,6 +84,7 @@ class State:
             self.records.digest,
             self.assignments.digest,
             self.checkpoints.digest,
+            self.budgets.digest,
             self.sessions.digest,
             self.audit.digest,
             self.next_number,
@@ -151,6 +156,12 @@ def evolve(state: State, change: Change) -> None:
             state.checkpoints.put(checkpoint.key, checkpoint)
         case CheckpointDropped(resource=resource, slot=slot):
             state.checkpoints.drop((resource, slot))
+        case BudgetChanged(budget=budget):
+            state.budgets.put(budget.group, budget)
+            newest = max([budget.hour, *(holdback.number for holdback in budget.holdbacks)])
+            state.next_number = max(state.next_number, newest + 1)
+        case BudgetDropped(group=group):
+            state.budgets.drop(group)
         case NodeChanged(node=node):
             state.nodes.put(node.name, node)
             state.next_incarnation = max(state.next_incarnation, node.incarnation + 1)

@@ -16,6 +16,8 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndHoldback,
+    EndHour,
     EndQuarantine,
     EndRecovery,
     Expire,
@@ -25,6 +27,7 @@ from pydrm.core.commands import (
     GiveUp,
     Handle,
     HandleReport,
+    HoldBack,
     Join,
     PauseResources,
     Place,
@@ -38,8 +41,12 @@ from pydrm.core.commands import (
     RequestId,
     Resign,
     ResumeResources,
+    ReturnPermits,
     Save,
     SaveCheckpoints,
+    SetBudget,
+    Take,
+    TakePermits,
 )
 from pydrm.core.records import Condition, Definition, Role, Voter
 from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
@@ -87,7 +94,9 @@ COMMANDS: list[Command] = [
     Expire("a", 4, 7),
     Drain("a", 4),
     Resign("a", 4),
-    AddResources((Definition("trädes", "websocket", b"\x80\xff", 7, True), Definition("x", "custom", b"")), True),
+    AddResources(
+        (Definition("trädes", "websocket", b"\x80\xff", 7, True), Definition("x", "custom", b"", group="g")), True
+    ),
     RemoveResources(("one", "two")),
     Release("a", 4, (Handle("one", 0, 11), Handle("two", 1, 12, b"last"))),
     Report("a", 4, tuple(HandleReport("one", 0, 11, condition, "why") for condition in Condition)),
@@ -102,6 +111,12 @@ COMMANDS: list[Command] = [
     ResumeResources(("one",)),
     GiveUp("a", 4, (Failure("one", 0, 11, "refused"),), 60_000),
     EndQuarantine("one", 12),
+    SetBudget("api.example.com", 2.5, 10, 100.0, 300),
+    TakePermits("a", 4, (Take("one", 0, 11, "api.example.com"), Take("two", 1, 12, "api.example.com", True))),
+    HoldBack("a", 4, "api.example.com", 30_000, "429"),
+    EndHoldback("api.example.com", 13),
+    EndHour("api.example.com", 14),
+    ReturnPermits("a", 4, (Handle("one", 0, 11),)),
 ]
 
 # For ever: whoever changes one of these makes the logs of all clusters unreadable.
@@ -127,6 +142,12 @@ NUMBERS = {
     ResumeResources: 19,
     GiveUp: 20,
     EndQuarantine: 21,
+    SetBudget: 30,
+    TakePermits: 31,
+    HoldBack: 32,
+    EndHoldback: 33,
+    EndHour: 34,
+    ReturnPermits: 35,
 }
 
 FRAMES: list[Frame] = [
