@@ -20,6 +20,7 @@ from pydrm.agent.agent import Agent
 from pydrm.agent.fence import Fence
 from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
+from pydrm.agent.shares import Shares
 from pydrm.agent.warden import Warden
 from pydrm.config import Config
 from pydrm.core.commands import Done, Drain, Resign
@@ -64,6 +65,7 @@ class Node:
         config = self._config
         app = Mailbox(asyncio.get_running_loop())
         fence = Fence()
+        shares = Shares(config.node)
         self.warden = Warden(
             config.node,
             self.lease,
@@ -79,6 +81,7 @@ class Node:
             clock=self._clock,
             new_nonce=host.new_id,
             exit=host.exit,
+            shares=shares,
         )
         self.engine = Engine(
             EngineConfig(
@@ -105,6 +108,7 @@ class Node:
             clock=self._clock,
             random=host.random,
             close_timeout_s=close_timeout_s,
+            shares=shares,
         )
 
     # --- its life ----------------------------------------------------------------------------------------------------
@@ -265,6 +269,9 @@ class Node:
 
     def unfenced(self) -> None:
         self.agent.unfenced()
+
+    def budgeted(self, group: str) -> None:
+        self.agent.budgeted(group)
 
 
 def _security(config: Config) -> Security:

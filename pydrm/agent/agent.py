@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.budgets import Budgets, Gate
 from pydrm.agent.checkpoints import Checkpoints
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
@@ -23,6 +24,7 @@ from pydrm.agent.lease import Lease
 from pydrm.agent.pace import Handoffs
 from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
 from pydrm.agent.reporter import Cluster, Reporter
+from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
 from pydrm.core import commands
 from pydrm.core.commands import Failure, HandleReport
@@ -51,6 +53,7 @@ class Agent:
             field of that name goes before it.
         quarantine_s: How long what no node could open is left alone.
         checkpoint_interval_s: How often one resource's checkpoint may be saved.
+        shares: Kept by the engine's thread.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Agent:
         give_up_after: int = 10,
         quarantine_s: float = 60.0,
         checkpoint_interval_s: float = 1.0,
+        shares: Shares | None = None,
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -116,6 +120,16 @@ class Agent:
             backoff=Backoff(random, base_s=0.05, cap_s=1.0),
             interval_s=checkpoint_interval_s,
         )
+        self._budgets = Budgets(
+            node,
+            lambda: self._incarnation,
+            cluster,
+            shares or Shares(node),
+            clock=clock,
+            random=random,
+            parts=self._parts_with_slot,
+            goes_on=self._opens_again,
+        )
 
     # --- what the warden calls ---------------------------------------------------------------------------------------
 
@@ -131,6 +145,7 @@ class Agent:
         self._let_go.clear()
         self._reporter.joined(incarnation)
         self._checkpoints.clear()
+        self._budgets.clear()
         self._handoffs.clear()
         self._may_open = not self._closed
         self._look_at_all()
@@ -148,6 +163,10 @@ class Agent:
         """The same incarnation has a lease again: open what is still ours."""
         self._may_open = not self._closed
         self._look_at_all()
+
+    def budgeted(self, group: str) -> None:
+        """The group's budget is another one."""
+        self._budgets.changed(group)
 
     # --- what the manager calls --------------------------------------------------------------------------------------
 
@@ -170,6 +189,7 @@ class Agent:
             self._tasks = tasks
             tasks.create_task(self._reporter.run(), name="pydrm reports")
             tasks.create_task(self._checkpoints.run(), name="pydrm checkpoints")
+            tasks.create_task(self._budgets.run(), name="pydrm budgets")
             while True:
                 await self._wait_for_work()
                 for key in list(islice(self._dirty, LOOK_BATCH)):
@@ -289,6 +309,7 @@ class Agent:
             self.changed([key])
             return
         resource = resource_of(record.definition)
+        gate = self._budgets.gate(key, token, record.definition.group, resource.get("priority"))
         handle = Handle(
             key,
             token,
@@ -298,6 +319,7 @@ class Agent:
             give_up_after=self._patience(key, resource),
             told=self._told,
             gave_up=lambda handle: self._reporter.gave_up(Failure(*key, token, handle.detail)),
+            gate=gate,
         )
         hold = Hold(
             resource,
@@ -311,13 +333,14 @@ class Agent:
             checkpoints=Bookmark(
                 note=partial(self._checkpoints.note, key, token), newest=partial(self._checkpoints.newest, key, token)
             ),
+            budget=gate,
         )
         kind = self._kinds.get(resource.kind) or _Unknown()
         self._opening[token] = now
         self._handles.setdefault(key, {})[token] = handle
         task = self._tasks.create_task(handle.live(kind, hold), name=f"pydrm {resource.id}")
         handle.owns(task)
-        task.add_done_callback(partial(self._gone, handle))
+        task.add_done_callback(partial(self._gone, handle, gate))
         # After a fence the cluster may still think of it as open.
         self._reporter.reported(HandleReport(*key, token, handle.condition))
 
@@ -335,7 +358,8 @@ class Agent:
             for handle in handles.values():
                 handle.cut()
 
-    def _gone(self, handle: Handle, task: asyncio.Task[None]) -> None:
+    def _gone(self, handle: Handle, gate: Gate | None, task: asyncio.Task[None]) -> None:
+        self._budgets.forget(gate)
         handles = self._handles[handle.key]
         del handles[handle.token]
         if not handles:
@@ -365,6 +389,14 @@ class Agent:
         if handle.condition is Condition.OPEN and not handle.proven and self._failed(handle.key):
             assert self._tasks is not None
             self._tasks.create_task(handle.prove(), name=f"pydrm prove {handle.key[0]}")
+
+    def _parts_with_slot(self, token: int) -> bool:
+        """What waits for its budget must not keep others from being opened."""
+        self._woken.set()
+        return self._opening.pop(token, None) is not None
+
+    def _opens_again(self, token: int) -> None:
+        self._opening[token] = self._clock.now()
 
     def _failed(self, key: AssignmentKey) -> tuple[Incarnation, ...]:
         assignment = self._cluster.state.assignments.get(key)

@@ -12,12 +12,23 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from pydrm.agent.budget_watch import BudgetWatch
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
 from pydrm.agent.quarantine import QuarantineWatch
+from pydrm.agent.shares import Shares
 from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
-from pydrm.core.changes import AssignmentChanged, AssignmentDropped, Defined, LeaseEnded, NodeChanged, Undefined
+from pydrm.core.changes import (
+    AssignmentChanged,
+    AssignmentDropped,
+    BudgetChanged,
+    BudgetDropped,
+    Defined,
+    LeaseEnded,
+    NodeChanged,
+    Undefined,
+)
 from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Renew, Request
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import unfinished
@@ -54,6 +65,9 @@ class Listener(Protocol):
     def unfenced(self) -> None:
         """The lease goes on: what is still this node's may be opened again."""
 
+    def budgeted(self, group: str) -> None:
+        """The group's budget is another one."""
+
 
 class Warden:
     """The engine's participant."""
@@ -75,6 +89,7 @@ class Warden:
         clock: Clock,
         new_nonce: Callable[[], str],
         exit: Callable[[int], None] = os._exit,
+        shares: Shares | None = None,
     ) -> None:
         """
         Args:
@@ -96,6 +111,8 @@ class Warden:
         self._keeper = LeaseKeeper(lease, node, lease_ttl_s, address=address, new_nonce=new_nonce, role=role)
         self._watch = LeaseWatch()
         self._quarantines = QuarantineWatch()
+        self._budgets = BudgetWatch()
+        self._shares = shares or Shares(node)
         self._mine: set[AssignmentKey] = set()
         self._changed: dict[AssignmentKey, None] = {}
         self._answered_at = clock.now()
@@ -140,6 +157,11 @@ class Warden:
                     self._act(self._keeper.lease_ended(change.node.name, change.node.incarnation, now))
             elif isinstance(change, (Defined, Undefined)):
                 self._quarantines.note(change, now)
+            elif isinstance(change, (BudgetChanged, BudgetDropped)):
+                self._budgets.note(change, now)
+                group = change.budget.group if isinstance(change, BudgetChanged) else change.group
+                self._app.post(self._listener.budgeted, group)
+        self._shares.applied(self._port.state, outcome.changes, now)
         if isinstance(request.command, Renew):
             self._act(self._keeper.applied_renew(request.command, outcome.answer))
 
@@ -147,6 +169,10 @@ class Warden:
         state = self._port.state
         self._watch.restored(state.nodes.values(), now)
         self._quarantines.restored(state, now)
+        self._budgets.restored(state, now)
+        self._shares.restored(state, now)
+        for group in state.budgets:
+            self._app.post(self._listener.budgeted, group)
         for step in self._keeper.restored(state.nodes.get(self._node), now):
             self._act(step)
         mine = set(state.held_by(self._node, self._lease.incarnation))
@@ -167,7 +193,7 @@ class Warden:
         for expire in self._watch.due(now, footing.leads_since):
             _log.info("the lease of %s ended without renewal", expire.node, extra={"node": expire.node})
             self._port.submit(expire)
-        for end in self._quarantines.due(now, footing.leads_since):
+        for end in (*self._quarantines.due(now, footing.leads_since), *self._budgets.due(now, footing.leads_since)):
             self._port.submit(end)
         if footing.leads_since is not None and footing.applied != self._looked_for_work_at:
             self._looked_for_work_at = footing.applied

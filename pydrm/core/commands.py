@@ -52,6 +52,7 @@ __all__ = [
     "RequestId",
     "Resign",
     "ResumeResources",
+    "Return",
     "ReturnPermits",
     "Save",
     "SaveCheckpoints",
@@ -279,12 +280,26 @@ class TakePermits(msgspec.Struct, frozen=True, gc=False):
     takes: tuple[Take, ...]
 
 
+class Return(msgspec.Struct, frozen=True, gc=False):
+    """
+    Names a handle that has no connection.
+
+    Attributes:
+        permitted: How many times it had been granted one; once it was granted another, this one says nothing.
+    """
+
+    resource: str
+    slot: int
+    token: int
+    permitted: int
+
+
 class ReturnPermits(msgspec.Struct, frozen=True, gc=False):
     """These have no connection for now, though their claims go on."""
 
     node: str
     incarnation: int
-    handles: tuple[Handle, ...]
+    returns: tuple[Return, ...]
 
 
 class HoldBack(msgspec.Struct, frozen=True, gc=False):

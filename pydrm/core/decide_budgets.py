@@ -90,7 +90,9 @@ def decide_take(state: State, command: TakePermits) -> Decision:
         if assignment is None or claim is None or claim in assignment.excluded or not purse.grant(claim, take):
             missing.append(take.resource)
         elif purse.limits_connections(take.group):
-            _permit(draft, assignment, claim, take.group)
+            # Counted each time, so that what was given back before comes too late.
+            permitted = replace(claim, permit=take.group, permitted=claim.permitted + 1)
+            _put(draft, assignment, claim, permitted)
     return Decision(Done(missing=tuple(missing)), (*draft.changes, *purse.changes()))
 
 
@@ -100,11 +102,11 @@ def decide_return(state: State, command: ReturnPermits) -> Decision:
     if isinstance(node, Refused):
         return Decision(node)
     draft = Draft(state)
-    for handle in command.handles:
-        assignment = draft.assignment((handle.resource, handle.slot))
-        claim = claim_of(assignment, command.node, command.incarnation, handle.token) if assignment else None
-        if assignment is not None and claim is not None:
-            _permit(draft, assignment, claim, "")
+    for given in command.returns:
+        assignment = draft.assignment((given.resource, given.slot))
+        claim = claim_of(assignment, command.node, command.incarnation, given.token) if assignment else None
+        if assignment is not None and claim is not None and claim.permit and claim.permitted == given.permitted:
+            _put(draft, assignment, claim, replace(claim, permit=""))
     return Decision(Done(), tuple(draft.changes))
 
 
@@ -179,16 +181,13 @@ class _Purse:
         return self._budgets.get(group) or self._state.budgets.get(group)
 
 
-def _permit(draft: Draft, assignment: Assignment, claim: Holder, group: str) -> None:
-    if claim.permit == group:
-        return
-    permitted = replace(claim, permit=group)
+def _put(draft: Draft, assignment: Assignment, claim: Holder, new: Holder) -> None:
     if claim is assignment.holder:
-        draft.change(replace(assignment, holder=permitted), Cause.PERMITTED)
+        draft.change(replace(assignment, holder=new), Cause.PERMITTED)
     elif claim is assignment.target:
-        draft.change(replace(assignment, target=permitted), Cause.PERMITTED)
+        draft.change(replace(assignment, target=new), Cause.PERMITTED)
     else:
-        excluded = tuple(permitted if other is claim else other for other in assignment.excluded)
+        excluded = tuple(new if other is claim else other for other in assignment.excluded)
         draft.change(replace(assignment, excluded=excluded), Cause.PERMITTED)
 
 

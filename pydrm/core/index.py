@@ -31,6 +31,7 @@ class Index:
         dead: Incarnations that ended while they had claims.
         groups: For each group, how many claims each node has to resources of it; nodes without any are left out.
         permits: For each group, how many of its connections are given away.
+        touched: Groups in which a number has changed since somebody last looked, who then empties it.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class Index:
         self.dead: dict[Incarnation, None] = {}
         self.groups: dict[str, dict[str, int]] = {}
         self.permits: dict[str, int] = {}
+        self.touched: dict[str, None] = {}
 
     def update(self, old: Assignment | None, new: Assignment | None) -> None:
         """Follow one assignment from *old* to *new*; None is an assignment that does not exist."""
@@ -102,6 +104,7 @@ class Index:
         for claim in assignment.claims():
             if assignment.group:
                 nodes = self.groups.setdefault(assignment.group, {})
+                self.touched[assignment.group] = None
                 _count(nodes, claim.node, difference)
                 if not nodes:
                     del self.groups[assignment.group]

@@ -151,6 +151,7 @@ class Holder(msgspec.Struct, frozen=True, gc=False, array_like=True):
         condition, detail: What it last reported; the detail is for people.
         next_try_ms: When it tries again, in milliseconds since the epoch by its own clock; for people. 0: soon.
         permit: The group of which it has one of the connections; "": it has none.
+        permitted: How many times it was granted one, for compare and set.
     """
 
     node: str
@@ -161,13 +162,14 @@ class Holder(msgspec.Struct, frozen=True, gc=False, array_like=True):
     detail: str = ""
     next_try_ms: int = 0
     permit: str = ""
+    permitted: int = 0
 
     def parts(self) -> tuple[object, ...]:
         parts: tuple[object, ...]
         parts = (self.node, self.incarnation, self.token, self.revision, self.condition.value, self.detail)
         if self.next_try_ms:
             parts = (*parts, self.next_try_ms)
-        return (*parts, self.permit) if self.permit else parts
+        return (*parts, self.permit, self.permitted) if self.permitted else parts
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -41,6 +41,7 @@ from pydrm.core.commands import (
     Request,
     RequestId,
     Resign,
+    Return,
     ReturnPermits,
     Save,
     SaveCheckpoints,
@@ -161,7 +162,9 @@ class Cluster:
 
     def give_back(self, resource: str) -> Answer:
         claim = self.claim(resource)
-        return self.do(ReturnPermits(claim.node, claim.incarnation, (Handle(resource, 0, claim.token),)))
+        return self.do(
+            ReturnPermits(claim.node, claim.incarnation, (Return(resource, 0, claim.token, claim.permitted),))
+        )
 
     def hold_back(self, group: str, duration_ms: int, *, node: str = "a") -> Answer:
         return self.do(HoldBack(node, self.incarnation(node), group, duration_ms, "429"))

@@ -43,6 +43,7 @@ from pydrm.core.commands import (
     RequestId,
     Resign,
     ResumeResources,
+    Return,
     ReturnPermits,
     Save,
     SaveCheckpoints,
@@ -268,9 +269,12 @@ class RandomLog:
         node = self._node()
         if node is None:
             return Place()
-        claims = self._claims(node)
-        some = self.random.sample(claims, self.random.randint(0, len(claims)))
-        return ReturnPermits(node.name, node.incarnation, tuple(some))
+        assignments = [self.state.assignments[key] for key in self.state.held_by(node.name, node.incarnation)]
+        late = self.random.random() < 0.1
+        there = [
+            Return(a.resource, 0, claim.token, claim.permitted - late) for a in assignments for claim in a.claims()
+        ]
+        return ReturnPermits(node.name, node.incarnation, tuple(self.random.sample(there, len(there) // 2)))
 
     def _hold_back(self) -> Command:
         node = self._node()

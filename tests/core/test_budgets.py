@@ -10,7 +10,18 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.core import placement
-from pydrm.core.commands import Done, EndHour, HoldBack, Reason, Refused, SetBudget, Take, TakePermits
+from pydrm.core.commands import (
+    Done,
+    EndHour,
+    HoldBack,
+    Reason,
+    Refused,
+    Return,
+    ReturnPermits,
+    SetBudget,
+    Take,
+    TakePermits,
+)
 from pydrm.core.decide_budgets import HOLDBACK_MS_MAX
 from pydrm.core.invariants import check
 from pydrm.core.records import Budget, Phase
@@ -142,6 +153,19 @@ def test_what_is_given_back_others_can_have() -> None:
 
     assert c.take("r0001") == ["r0001"]
     assert c.take("r0000") == []
+
+
+def test_what_is_given_back_late_is_not_taken_from_who_connects_again() -> None:
+    """A request that was under way for long must not let another in beside it."""
+    c = of_group("a", resources=2, connections=1)
+    c.take("r0000")
+    claim = c.claim("r0000")
+    late = ReturnPermits("a", 1, (Return("r0000", 0, claim.token, claim.permitted),))
+    c.take("r0000")
+    c.do(late)
+
+    assert c.permits() == 1
+    assert c.take("r0001") == []
 
 
 def test_a_limit_that_is_lowered_closes_nothing_and_grants_nothing_until_there_is_room() -> None:
@@ -354,7 +378,7 @@ def test_records_without_a_group_have_the_digests_that_they_had_before_there_wer
     assert assignment.holder is not None
 
     assert len(replace(assignment, group="g").parts()) == len(assignment.parts()) + 1
-    assert len(replace(assignment.holder, permit="g").parts()) == len(assignment.holder.parts()) + 1
+    assert len(replace(assignment.holder, permit="g", permitted=1).parts()) == len(assignment.holder.parts()) + 2
 
 
 @pytest.mark.parametrize("seed", range(12))

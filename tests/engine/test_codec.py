@@ -41,6 +41,7 @@ from pydrm.core.commands import (
     RequestId,
     Resign,
     ResumeResources,
+    Return,
     ReturnPermits,
     Save,
     SaveCheckpoints,
@@ -116,7 +117,7 @@ COMMANDS: list[Command] = [
     HoldBack("a", 4, "api.example.com", 30_000, "429"),
     EndHoldback("api.example.com", 13),
     EndHour("api.example.com", 14),
-    ReturnPermits("a", 4, (Handle("one", 0, 11),)),
+    ReturnPermits("a", 4, (Return("one", 0, 11, 3),)),
 ]
 
 # For ever: whoever changes one of these makes the logs of all clusters unreadable.
