@@ -21,6 +21,8 @@ from typing import Any, Literal, cast
 import attrs
 
 from pydrm.address import checked_address, is_loopback, is_wildcard
+from pydrm.budgets import budget_of
+from pydrm.core.commands import SetBudget
 from pydrm.core.resource import Resource
 from pydrm.errors import ConfigurationError, InvalidResource
 
@@ -54,6 +56,7 @@ class Config:
         peers: Every voter's address by name, this node's `advertise` among them if it is one; empty for a cluster of
             one.
         resources: Added if absent once the node has joined.
+        budgets: Set then for groups that have none.
     """
 
     cluster: str
@@ -73,6 +76,7 @@ class Config:
     on_unfenced: Literal["exit", "token"] = "exit"
     peers: Mapping[str, str] = MappingProxyType({})
     resources: tuple[Resource, ...] = ()
+    budgets: tuple[SetBudget, ...] = ()
 
     @classmethod
     def load(cls, path: Path | str | None = None, environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
@@ -116,7 +120,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     Unlike a file, the environment is not ours alone (Kubernetes puts PYDRM_SERVICE_HOST there for a
     service called pydrm), so only a name that looks like a misspelt one of ours is refused.
     """
-    names = [name for name in _NAMES if name != "resources"]
+    names = [name for name in _NAMES if name not in ("resources", "budgets")]
     said: dict[str, Any] = {}
     for variable, value in environ.items():
         if not variable.startswith("PYDRM_") or not value:
@@ -190,6 +194,7 @@ def _checked(said: Mapping[str, Any]) -> Config:
         on_unfenced=cast(Literal["exit", "token"], _one_of(said, "on_unfenced", "exit", "token")),
         peers=MappingProxyType(peers),
         resources=_resources(said.get("resources", ())),
+        budgets=_budgets(said.get("budgets", {})),
     )
 
 
@@ -307,6 +312,15 @@ def _resources(value: object) -> tuple[Resource, ...]:
             raise InvalidResource("is there twice", resource=resource.id, field="id")
         seen.add(resource.id)
     return resources
+
+
+def _budgets(value: object) -> tuple[SetBudget, ...]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError('must be tables, [pydrm.budgets."api.example.com"]', field="budgets")
+    for group, limits in value.items():
+        if not isinstance(limits, Mapping):
+            raise ConfigurationError(f"must be a table of limits, not {limits!r}", field=f"budgets.{group}")
+    return tuple(budget_of(group, limits, prefix=f"budgets.{group}.") for group, limits in value.items())
 
 
 def _warn_of_open_doors(config: Config) -> None:

@@ -8,11 +8,14 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
-from pydrm.agent.kind import Kinds
+from msgspec.structs import replace
+
+from pydrm.agent.kind import Grouped, Kind, Kinds
+from pydrm.budgets import checked_group
 from pydrm.core.records import Definition
 from pydrm.core.resource import Resource
 from pydrm.engine import definition_of
-from pydrm.errors import InvalidResource
+from pydrm.errors import ConfigurationError, InvalidResource
 
 __all__ = ["PART_DEFINITIONS_MAX", "Intake", "flatten", "parts"]
 
@@ -24,12 +27,17 @@ PART_BYTES_MAX = 256 * 1024
 DEFINITION_OVERHEAD_BYTES = 64
 
 
+PRIORITY_MAX = 1_000_000
+
+
 class Intake:
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
 
-    def validate(self, resource: Resource) -> None:
+    def validate(self, resource: Resource) -> str:
         """
+        Check *resource*; return the group whose budget it is held within, "" for none.
+
         Raises:
             InvalidResource: It is none, its kind has no handler on this node, or the kind refuses its fields.
         """
@@ -40,6 +48,11 @@ class Intake:
             message = f"no handler is registered for {resource.kind!r} (registered: {', '.join(self._kinds)})"
             raise InvalidResource(message, resource=resource.id, field="kind")
         kind.validate(resource)
+        priority = resource.get("priority", 0)
+        if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > PRIORITY_MAX:
+            message = f"must be a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}, not {priority!r}"
+            raise InvalidResource(message, resource=resource.id, field="priority")
+        return _group(resource, kind)
 
     async def definitions(self, resources: Iterable[Resource]) -> list[Definition]:
         """
@@ -50,10 +63,10 @@ class Intake:
         """
         made: dict[str, Definition] = {}
         for number, resource in enumerate(resources, 1):
-            self.validate(resource)
+            group = self.validate(resource)
             if resource.id in made:
                 raise InvalidResource("is given twice in one call", resource=resource.id, field="id")
-            made[resource.id] = definition_of(resource)
+            made[resource.id] = replace(definition_of(resource), group=group)
             # Ten thousand take tenths of a second, in which messages for other resources arrive.
             if number % PART_DEFINITIONS_MAX == 0:
                 await asyncio.sleep(0)
@@ -88,4 +101,20 @@ def parts(definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]
 
 def _bytes_of(definition: Definition) -> int:
     named = len(definition.id.encode()) + len(definition.kind.encode())
-    return len(definition.fields) + named + DEFINITION_OVERHEAD_BYTES
+    return len(definition.fields) + named + len(definition.group.encode()) + DEFINITION_OVERHEAD_BYTES
+
+
+def _group(resource: Resource, kind: Kind) -> str:
+    """What its field `budget` says, or else its kind."""
+    said = "budget" in resource.fields
+    group: object = ""
+    if said:
+        group = resource["budget"]
+    elif isinstance(kind, Grouped):
+        group = kind.group(resource)
+    if group == "":
+        return ""
+    try:
+        return checked_group(group, "")
+    except ConfigurationError as error:
+        raise InvalidResource(str(error), resource=resource.id, field="budget" if said else "kind") from None

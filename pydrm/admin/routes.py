@@ -6,6 +6,9 @@ Requests and answers of the admin API; the one module here that imports aiohttp.
     GET  /v1/nodes               the nodes of the status alone
     POST /v1/resources           a JSON object or array of resources, or JSON lines: add them
     POST /v1/resources/remove    {"ids": [...]}
+    GET  /v1/budgets             what all nodes together may do to third parties
+    POST /v1/budgets             {"group": "...", "connections": 10, ...}: set all limits of a group
+    POST /v1/budgets/remove      {"group": "..."}
     POST /v1/voters/add, remove, replace    {"name": "..."}: who has a vote
 
 A POST may say ?timeout=SECONDS. Every answer is JSON, errors too: {error, reason, resource, field}.
@@ -22,12 +25,14 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from pydrm.admin.problem import Problem, problem_of
 from pydrm.admin.server import Manager
+from pydrm.budgets import LIMITS
 from pydrm.core.resource import Resource
 from pydrm.errors import ClusterRefused, ConfigurationError, DrmError
 
@@ -54,6 +59,10 @@ class _Voter(msgspec.Struct, forbid_unknown_fields=True):
     name: str
 
 
+class _Group(msgspec.Struct, forbid_unknown_fields=True):
+    group: str
+
+
 class _Removal(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[str]
 
@@ -68,6 +77,9 @@ def application(manager: Manager, *, own_host: str) -> web.Application:
     app.router.add_get("/v1/nodes", _nodes)
     app.router.add_post("/v1/resources", _add)
     app.router.add_post("/v1/resources/remove", _remove)
+    app.router.add_get("/v1/budgets", _budgets)
+    app.router.add_post("/v1/budgets", _set_budget)
+    app.router.add_post("/v1/budgets/remove", _remove_budget)
     app.router.add_post("/v1/voters/{change:add|remove|replace}", _change_voters)
     return app
 
@@ -111,6 +123,37 @@ async def _remove(request: web.Request) -> web.Response:
         those = f"there is no resource {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
         raise ClusterRefused(f"{those}; {len(removed)} were removed", reason="not-found")
     return _answer({"removed": len(removed)})
+
+
+async def _budgets(request: web.Request) -> web.Response:
+    return _answer(request.app[_manager_key].budgets())
+
+
+async def _set_budget(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    try:
+        said = msgspec.json.decode(await request.read(), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f'the body must be {{"group": "...", "connections": 10, ...}}: {error}') from error
+    group = said.pop("group", None)
+    for name in said:
+        if name not in LIMITS:
+            raise ConfigurationError(f"is unknown; known are {', '.join(LIMITS)}", field=name)
+    if not isinstance(group, str):
+        raise ConfigurationError("is missing, or no string", field="group")
+    await request.app[_manager_key].set_budget(group, timeout=timeout, **said)
+    return _answer({"set": group})
+
+
+async def _remove_budget(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    try:
+        group = msgspec.json.decode(await request.read(), type=_Group).group
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f'the body must be {{"group": "..."}}: {error}') from error
+    if not await request.app[_manager_key].remove_budget(group, timeout=timeout):
+        raise ClusterRefused(f"{group!r} has no budget", reason="not-found")
+    return _answer({"removed": group})
 
 
 async def _change_voters(request: web.Request) -> web.Response:

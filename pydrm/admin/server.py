@@ -48,6 +48,21 @@ class Manager(Protocol):
 
     async def remove(self, *ids: str, timeout: float) -> list[str]: ...
 
+    def budgets(self) -> list[dict[str, Any]]: ...
+
+    async def set_budget(
+        self,
+        group: str,
+        *,
+        connects_per_second: float | None = None,
+        connections: int | None = None,
+        requests_per_second: float | None = None,
+        sessions_per_day: int | None = None,
+        timeout: float,
+    ) -> None: ...
+
+    async def remove_budget(self, group: str, *, timeout: float) -> bool: ...
+
 
 class AdminServer:
     """

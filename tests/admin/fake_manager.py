@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydrm.budgets import LIMITS, budget_of
 from pydrm.core.resource import Resource
 from pydrm.errors import DrmError, Unavailable
 
@@ -47,6 +48,7 @@ class FakeManager:
         self.kept: dict[str, Resource] = {}
         self.timeouts: list[float] = []
         self.voters = FakeVoters()
+        self.limits: dict[str, dict[str, Any]] = {}
 
     def status(self) -> dict[str, Any]:
         return {
@@ -77,6 +79,20 @@ class FakeManager:
     async def remove(self, *ids: str, timeout: float) -> list[str]:
         self._note(timeout)
         return [name for name in ids if self.kept.pop(name, None) is not None]
+
+    def budgets(self) -> list[dict[str, Any]]:
+        used = {"resources": 4, "connected": 3, "sessions": 0, "held_back": None}
+        none = dict.fromkeys(LIMITS)
+        return [{"group": group, **none, **limits, **used} for group, limits in self.limits.items()]
+
+    async def set_budget(self, group: str, *, timeout: float, **limits: Any) -> None:
+        self._note(timeout)
+        budget_of(group, limits)
+        self.limits[group] = limits
+
+    async def remove_budget(self, group: str, *, timeout: float) -> bool:
+        self._note(timeout)
+        return self.limits.pop(group, None) is not None
 
     def _note(self, timeout: float) -> None:
         self.timeouts.append(timeout)
