@@ -16,7 +16,6 @@ So the shares in use add up to no more than one at any instant, whoever lags.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import dropwhile
 
 from pydrm.core.changes import BudgetChanged, BudgetDropped, Change
@@ -43,19 +42,20 @@ class Shares:
         steps = self._steps.get(group, ())
         return next((share for until, share in steps if until > now - lease_ttl_s), 0.0)
 
-    def applied(self, state: State, changes: Iterable[Change], now: float) -> None:
-        """These were applied at *now*; the state is as it is after them. At little cost where no group is in it."""
-        for change in changes:
-            if isinstance(change, BudgetChanged) and change.budget.group not in self._steps:
-                self._begin(state, change.budget.group, now)
-            elif isinstance(change, BudgetDropped):
-                self._steps.pop(change.group, None)
+    def note(self, state: State, change: Change, now: float) -> None:
+        """A change was applied at *now*; only those of budgets are of interest."""
+        if isinstance(change, BudgetChanged) and change.budget.group not in self._steps:
+            self._begin(state, change.budget.group, now)
+        elif isinstance(change, BudgetDropped):
+            self._steps.pop(change.group, None)
+
+    def update(self, state: State, now: float) -> None:
+        """What was applied at *now* has touched groups; the state is as it is after that."""
         touched = state.index.touched
-        if touched:
-            for group in touched:
-                if group in self._steps:
-                    self._note(state, group, now)
-            touched.clear()
+        for group in touched:
+            if group in self._steps:
+                self._note(state, group, now)
+        touched.clear()
 
     def restored(self, state: State, now: float) -> None:
         """The state was read from a snapshot at *now*."""

@@ -158,10 +158,9 @@ class Warden:
             elif isinstance(change, (Defined, Undefined)):
                 self._quarantines.note(change, now)
             elif isinstance(change, (BudgetChanged, BudgetDropped)):
-                self._budgets.note(change, now)
-                group = change.budget.group if isinstance(change, BudgetChanged) else change.group
-                self._app.post(self._listener.budgeted, group)
-        self._shares.applied(self._port.state, outcome.changes, now)
+                self._note_budget(change, now)
+        if self._port.state.index.touched:
+            self._shares.update(self._port.state, now)
         if isinstance(request.command, Renew):
             self._act(self._keeper.applied_renew(request.command, outcome.answer))
 
@@ -247,6 +246,12 @@ class Warden:
                 self._changed[key] = None
                 return
         self._note_dropped(key)
+
+    def _note_budget(self, change: BudgetChanged | BudgetDropped, now: float) -> None:
+        self._budgets.note(change, now)
+        self._shares.note(self._port.state, change, now)
+        group = change.budget.group if isinstance(change, BudgetChanged) else change.group
+        self._app.post(self._listener.budgeted, group)
 
     def _note_dropped(self, key: AssignmentKey) -> None:
         if key in self._mine:

@@ -256,8 +256,10 @@ class Company:
         loop = asyncio.get_running_loop()
         touched = dict(self.state.index.touched)
         for node in self.nodes.values():
+            for change in outcome.changes:
+                node.shares.note(self.state, change, loop.time())
             self.state.index.touched.update(touched)
-            node.shares.applied(self.state, outcome.changes, loop.time())
+            node.shares.update(self.state, loop.time())
         self.state.index.touched.clear()
         for change in outcome.changes:
             self._budgets.note(change, loop.time())

@@ -18,6 +18,7 @@ from pydrm.core.commands import Done, EndHour, HoldBack, ReturnPermits, TakePerm
 from pydrm.core.records import Budget, Condition
 from pydrm.errors import Fenced, Permanent, Temporary
 from tests.agent.stage import Actor, Company, NodeOnStage, play, until
+from tests.core.build import cluster
 
 API = "api.example.com"
 ROUNDING = 1e-6
@@ -604,17 +605,10 @@ def test_who_leads_ends_an_hour_once_it_has_passed_here() -> None:
 
 def test_a_watch_that_is_restored_goes_on_with_what_it_knew() -> None:
     """And counts the rest from then."""
-    company_state = _state_with_holdback()
-    watch = BudgetWatch()
-    watch.restored(company_state, 100.0)
-    watch.restored(company_state, 105.0)
-    assert watch.due(109.9, 0.0) == []
-    assert [end.group for end in watch.due(110.0, 0.0)] == [API]
-
-
-def _state_with_holdback():  # type: ignore[no-untyped-def]
-    from tests.core.build import cluster
-
     house = cluster("a")
     assert isinstance(house.hold_back(API, 10_000), Done)
-    return house.state
+    watch = BudgetWatch()
+    watch.restored(house.state, 100.0)
+    watch.restored(house.state, 105.0)
+    assert watch.due(109.9, 0.0) == []
+    assert [end.group for end in watch.due(110.0, 0.0)] == [API]

@@ -8,12 +8,19 @@ import pytest
 
 from pydrm.agent.allowance import Allowance
 from pydrm.agent.shares import Shares
-from pydrm.core.commands import Command, Expire, Request, SetBudget
-from pydrm.core.machine import apply
+from pydrm.core.commands import Command, Expire, Form, Request, SetBudget
+from pydrm.core.machine import Outcome, apply
 from pydrm.core.state import State
-from tests.core.build import LEASE_TTL_MS, Cluster, add, cluster, numbered, remove
+from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, add, cluster, numbered, remove
 
 TTL_S = LEASE_TTL_MS / 1000
+
+
+def follow(shares: Shares, state: State, outcome: Outcome, now: float) -> None:
+    """As a node's engine does after each request."""
+    for change in outcome.changes:
+        shares.note(state, change, now)
+    shares.update(state, now)
 
 
 class Replica:
@@ -29,7 +36,7 @@ class Replica:
     def apply(self, now: float) -> None:
         for command in self._log[self._applied :]:
             outcome = apply(self.state, Request(command))
-            self.shares.applied(self.state, outcome.changes, now)
+            follow(self.shares, self.state, outcome, now)
         self._applied = len(self._log)
 
     def share(self, now: float) -> float:
@@ -47,20 +54,13 @@ def replicas(*names: str) -> tuple[list[Command], list[Replica]]:
         return do(command)
 
     house.apply = note  # type: ignore[method-assign, assignment]
-    house.apply(cluster_form())
+    house.apply(Form("orders", VOTERS, LEASE_TTL_MS))
     house.join(*names)
     log.append(SetBudget("g", connects_per_s=10))
     made = [Replica(name, log) for name in names]
     for replica in made:
         replica.apply(0.0)
     return log, made
-
-
-def cluster_form() -> Command:
-    from pydrm.core.commands import Form
-    from tests.core.build import VOTERS
-
-    return Form("orders", VOTERS, LEASE_TTL_MS)
 
 
 def test_shares_follow_from_what_is_held() -> None:
@@ -135,7 +135,7 @@ def test_a_budget_that_is_new_begins_with_nothing() -> None:
     house = cluster("a", resources=numbered(2), group="g")
     shares = Shares("a")
     outcome = house.apply(SetBudget("g", connects_per_s=10))
-    shares.applied(house.state, outcome.changes, 10.0)
+    follow(shares, house.state, outcome, 10.0)
 
     assert shares.of("g", 10.0, TTL_S) == 0.0
     assert shares.of("g", 10.0 + TTL_S, TTL_S) == 1.0
@@ -172,7 +172,7 @@ def test_groups_without_a_budget_are_not_noted() -> None:
     house = cluster("a")
     shares = Shares("a")
     outcome = house.apply(add(*numbered(10), group="g"))
-    shares.applied(house.state, outcome.changes, 10.0)
+    follow(shares, house.state, outcome, 10.0)
 
     assert shares._steps == {}
     assert house.state.index.touched == {}
