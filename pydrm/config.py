@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 LEASE_TTL_RANGE = (0.5, 600.0)
 DRAIN_TIMEOUT_RANGE = (0.0, 3600.0)
+GIVE_UP_AFTER_RANGE = (0, 1_000_000)
+QUARANTINE_RANGE = (0.1, 7 * 86_400.0)
+CHECKPOINT_INTERVAL_RANGE = (0.0, 3600.0)
 STALL_TIMEOUT_RANGE = (0.1, 3600.0)
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -74,6 +77,9 @@ class Config:
     drain_timeout: float = 20.0
     stall_timeout: float = 5.0
     on_unfenced: Literal["exit", "token"] = "exit"
+    give_up_after: int = 10
+    quarantine: float = 60.0
+    checkpoint_interval: float = 1.0
     peers: Mapping[str, str] = MappingProxyType({})
     resources: tuple[Resource, ...] = ()
     budgets: tuple[SetBudget, ...] = ()
@@ -192,6 +198,9 @@ def _checked(said: Mapping[str, Any]) -> Config:
         drain_timeout=_seconds(said, "drain_timeout", 20.0, DRAIN_TIMEOUT_RANGE),
         stall_timeout=_seconds(said, "stall_timeout", 5.0, STALL_TIMEOUT_RANGE),
         on_unfenced=cast(Literal["exit", "token"], _one_of(said, "on_unfenced", "exit", "token")),
+        give_up_after=_count(said, "give_up_after", 10, GIVE_UP_AFTER_RANGE),
+        quarantine=_seconds(said, "quarantine", 60.0, QUARANTINE_RANGE),
+        checkpoint_interval=_seconds(said, "checkpoint_interval", 1.0, CHECKPOINT_INTERVAL_RANGE),
         peers=MappingProxyType(peers),
         resources=_resources(said.get("resources", ())),
         budgets=_budgets(said.get("budgets", {})),
@@ -286,6 +295,16 @@ def _seconds(said: Mapping[str, Any], field: str, default: float, allowed: tuple
     if not allowed[0] <= seconds <= allowed[1]:
         raise ConfigurationError(f"must be from {allowed[0]:g} to {allowed[1]:g} seconds, not {value!r}", field=field)
     return seconds
+
+
+def _count(said: Mapping[str, Any], field: str, default: int, allowed: tuple[int, int]) -> int:
+    value = said.get(field, default)
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not allowed[0] <= number <= allowed[1]:
+        raise ConfigurationError(
+            f"must be a whole number from {allowed[0]} to {allowed[1]}, not {value!r}", field=field
+        )
+    return number
 
 
 def _one_of(said: Mapping[str, Any], field: str, default: str, other: str) -> str:

@@ -47,6 +47,7 @@ class Intake:
         if kind is None:
             message = f"no handler is registered for {resource.kind!r} (registered: {', '.join(self._kinds)})"
             raise InvalidResource(message, resource=resource.id, field="kind")
+        _validate_give_up_after(resource)
         kind.validate(resource)
         priority = resource.get("priority", 0)
         if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > PRIORITY_MAX:
@@ -71,6 +72,13 @@ class Intake:
             if number % PART_DEFINITIONS_MAX == 0:
                 await asyncio.sleep(0)
         return list(made.values())
+
+
+def _validate_give_up_after(resource: Resource) -> None:
+    value = resource.get("give_up_after", 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        message = f"must be a whole number, at least 0, not {value!r}"
+        raise InvalidResource(message, resource=resource.id, field="give_up_after")
 
 
 def flatten(resources: Iterable[Resource | Iterable[Resource]]) -> list[Resource]:

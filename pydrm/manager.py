@@ -9,19 +9,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from pydrm.agent.kind import Kinds
 from pydrm.budgets import budget_of, budget_rows, checked_group
 from pydrm.config import Config
-from pydrm.core.commands import AddResources, Command, Done, ForceRelease, Reason, Refused, RemoveResources, SetBudget
+from pydrm.core.commands import (
+    AddResources,
+    Command,
+    Done,
+    ForceRelease,
+    PauseResources,
+    Reason,
+    Refused,
+    RemoveResources,
+    ResumeResources,
+    SetBudget,
+)
 from pydrm.core.records import Definition, NodeState, Phase
 from pydrm.core.resource import Resource
 from pydrm.engine import Host, SystemHost, resource_of
 from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavailable
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
+from pydrm.handlers.installed import installed_kind
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
@@ -65,6 +78,10 @@ class ResourceManager:
         stall_timeout: Seconds after which an app whose event loop does not answer gives up its lease.
         on_unfenced: What to do about a handler that goes on after the lease is over and cannot be cut: "exit" ends
             the process. "token" lets it go on, and "one holder" then rests on the third party's refusing old tokens.
+        give_up_after: How often a handler may fail in a row before another node tries; 0: this one tries for ever. A
+            resource's field of that name goes before it.
+        quarantine: Seconds that a resource which no node could open is left alone, before one tries again.
+        checkpoint_interval: Seconds; one resource's checkpoints are saved at most once in it.
         resources: Added on start if absent.
         budgets: Limits by group, as `set_budget` has them; set on start for groups that have none.
         host: What the node stands on; for simulations.
@@ -92,6 +109,9 @@ class ResourceManager:
         close_timeout: float = 2.0,
         stall_timeout: float | None = None,
         on_unfenced: Literal["exit", "token"] | None = None,
+        give_up_after: int | None = None,
+        quarantine: float | None = None,
+        checkpoint_interval: float | None = None,
         resources: Iterable[Resource] = (),
         budgets: Mapping[str, Mapping[str, float]] | None = None,
         host: Host | None = None,
@@ -112,6 +132,9 @@ class ResourceManager:
             drain_timeout=drain_timeout,
             stall_timeout=stall_timeout,
             on_unfenced=on_unfenced,
+            give_up_after=give_up_after,
+            quarantine=quarantine,
+            checkpoint_interval=checkpoint_interval,
             resources=tuple(resources),
             budgets=budgets,
         )
@@ -134,7 +157,7 @@ class ResourceManager:
         self._host = host
         self._clock = host.clock
         self._callbacks = Callbacks()
-        self._kinds = Kinds()
+        self._kinds = Kinds(find=partial(installed_kind, clock=host.clock, random=host.random))
         self._websocket = Websocket(self._callbacks)
         self._kinds.register("websocket", self._websocket)
         self._intake = Intake(self._kinds)
@@ -262,13 +285,31 @@ class ResourceManager:
         Raises:
             Unavailable: No majority answered within *timeout* seconds. It may still be removed; repeat it.
         """
-        missing: set[str] = set()
-        deadline = self._clock.now() + timeout
-        for start in range(0, len(ids), PART_DEFINITIONS_MAX):
-            part = ids[start : start + PART_DEFINITIONS_MAX]
-            done = await self._propose(RemoveResources(part), deadline - self._clock.now())
-            missing.update(done.missing)
-        return [id for id in dict.fromkeys(ids) if id not in missing]
+        return await self._propose_parts(RemoveResources, ids, timeout)
+
+    async def pause(self, *ids: str, reason: str = "", timeout: float = 10) -> list[str]:
+        """
+        Have nobody hold these until `resume`; return the ids that are there.
+
+        Their holders let go of them as for a handover; that may still be under way when this returns. A pause outlives
+        restarts and new definitions. Safe to repeat.
+
+        Args:
+            reason: For people; it shows with the resource.
+
+        Raises:
+            Unavailable: No majority answered within *timeout* seconds. They may still be paused; repeat it.
+        """
+        return await self._propose_parts(lambda part: PauseResources(part, reason), ids, timeout)
+
+    async def resume(self, *ids: str, timeout: float = 10) -> list[str]:
+        """
+        End the pause, or the quarantine, of these; return the ids that are there. Safe to repeat.
+
+        Raises:
+            Unavailable: No majority answered within *timeout* seconds. They may still be resumed; repeat it.
+        """
+        return await self._propose_parts(ResumeResources, ids, timeout)
 
     allocate = add
     deallocate = remove
@@ -354,7 +395,7 @@ class ResourceManager:
         return self._node is not None and self._node.agent.holds(id)
 
     def resources(self) -> list[dict[str, Any]]:
-        """{id, kind, state, holder, token} of each resource, as this node knows it; by id."""
+        """{id, kind, state, holder, token, detail, next_try} of each resource, as this node knows it; by id."""
         return list(resource_rows(self._node.engine.state)) if self._node is not None else []
 
     def budgets(self) -> list[dict[str, Any]]:
@@ -398,6 +439,17 @@ class ResourceManager:
         deadline = self._clock.now() + timeout
         for part in parts(definitions):
             await self._propose(AddResources(part, if_absent), deadline - self._clock.now())
+
+    async def _propose_parts(
+        self, command: Callable[[tuple[str, ...]], Command], ids: tuple[str, ...], timeout: float
+    ) -> list[str]:
+        """Have *command* done about all of *ids*; which of them there were."""
+        missing: set[str] = set()
+        deadline = self._clock.now() + timeout
+        for start in range(0, len(ids), PART_DEFINITIONS_MAX):
+            done = await self._propose(command(ids[start : start + PART_DEFINITIONS_MAX]), deadline - self._clock.now())
+            missing.update(done.missing)
+        return [id for id in dict.fromkeys(ids) if id not in missing]
 
     async def _add_configured(self, node: Node) -> None:
         state = node.engine.state
@@ -446,7 +498,7 @@ _NOT_RUNNING: dict[str, Any] = {
     "has_majority": False,
     "voters": [],
     "nodes": [],
-    "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0},
+    "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0, "parked": 0},
     "digest": f"{0:032x}",
     "lease": {"valid": False, "incarnation": 0},
     "messages": {"callback_failures": 0, "dropped_messages": 0},

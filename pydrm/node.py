@@ -109,6 +109,9 @@ class Node:
             random=host.random,
             close_timeout_s=close_timeout_s,
             shares=shares,
+            give_up_after=config.give_up_after,
+            quarantine_s=config.quarantine,
+            checkpoint_interval_s=config.checkpoint_interval,
         )
 
     # --- its life ----------------------------------------------------------------------------------------------------

@@ -32,9 +32,12 @@ class AssignmentView:
 
     Attributes:
         slot: 0, unless a resource has several holders.
-        state: "waiting", "opening", "open", "retrying", "failed", "stuck", "releasing" or "removing".
-        holder: A node's name; None while it waits for one.
+        state: "waiting", "opening", "open", "retrying", "failed", "stuck", "releasing", "removing", "paused" or
+            "quarantined".
+        holder: A node's name; None while it waits for one, or is not to have one.
         token: The holder's fencing token.
+        detail: Why, in words: the last error, or the reason of a pause or quarantine; "".
+        next_try: RETRYING: when the holder tries again, in seconds since the epoch; None if it is soon.
     """
 
     resource: str
@@ -42,18 +45,20 @@ class AssignmentView:
     state: str
     holder: str | None
     token: int | None
+    detail: str = ""
+    next_try: float | None = None
 
 
 def assignment_views(state: State, keys: Iterable[AssignmentKey] | None = None) -> list[AssignmentView]:
     """All assignments, or those of *keys* that there are, in their order."""
     if keys is None:
-        return [_view(assignment) for assignment in state.assignments.values()]
+        return [_view(assignment, state) for assignment in state.assignments.values()]
     found = [state.assignments.get(key) for key in keys]
-    return [_view(assignment) for assignment in found if assignment is not None]
+    return [_view(assignment, state) for assignment in found if assignment is not None]
 
 
 def resource_rows(state: State) -> list[dict[str, Json]]:
-    """{id, kind, state, holder, token} of each resource, by id."""
+    """{id, kind, state, holder, token, detail, next_try} of each resource, by id."""
     views = {view.resource: view for view in assignment_views(state)}
     rows: list[dict[str, Json]] = []
     for id, record in sorted(state.records.items()):
@@ -65,17 +70,20 @@ def resource_rows(state: State) -> list[dict[str, Json]]:
                 "state": view.state,
                 "holder": view.holder,
                 "token": view.token,
+                "detail": view.detail,
+                "next_try": view.next_try,
             }
         )
     return rows
 
 
 def resource_counts(state: State) -> dict[str, Json]:
-    """Every resource is either held, unheld (it waits for a holder) or moving (on its way from one, or out)."""
+    """Every resource is held, unheld (it waits for a holder), moving (on its way from one, or out) or parked."""
     phases = Counter(assignment.phase for assignment in state.assignments.values())
-    held, unheld = phases[Phase.HELD], phases[Phase.WAITING]
+    held, unheld, parked = phases[Phase.HELD], phases[Phase.WAITING], phases[Phase.PARKED]
     total = phases.total()
-    return {"total": total, "held": held, "unheld": unheld, "moving": total - held - unheld}
+    moving = total - held - unheld - parked
+    return {"total": total, "held": held, "unheld": unheld, "moving": moving, "parked": parked}
 
 
 def node_rows(state: State, voters: Iterable[str]) -> list[dict[str, Json]]:
@@ -112,11 +120,19 @@ def recovery_problem(state: State, leader: str | None) -> str:
     return f"recovered as a new cluster: no resource is given a holder, nor moved, until {until}; that ends by itself"
 
 
-def _view(assignment: Assignment) -> AssignmentView:
+def _view(assignment: Assignment, state: State) -> AssignmentView:
     holder = assignment.holder
     if holder is None:
-        return AssignmentView(assignment.resource, assignment.slot, Phase.WAITING.value, None, None)
+        shown, reason = Phase.WAITING.value, ""
+        # Another thread writes meanwhile: the record may be of another instant than the assignment.
+        record = state.records.get(assignment.resource)
+        if assignment.phase is Phase.PARKED and record is not None and record.parked is not None:
+            shown, reason = record.parked.cause.value, record.parked.reason
+        return AssignmentView(assignment.resource, assignment.slot, shown, None, None, reason)
     shown = assignment.phase.value
     if assignment.phase in (Phase.HELD, Phase.OPENING) or holder.condition is Condition.STUCK:
         shown = holder.condition.value
-    return AssignmentView(assignment.resource, assignment.slot, shown, holder.node, holder.token)
+    next_try = holder.next_try_ms / 1000 if holder.next_try_ms else None
+    return AssignmentView(
+        assignment.resource, assignment.slot, shown, holder.node, holder.token, holder.detail, next_try
+    )

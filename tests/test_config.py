@@ -58,6 +58,29 @@ def refused(*, field: str, path: Path | None = None, environ: dict[str, str] | N
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("give_up_after", -1),
+        ("give_up_after", 1.5),
+        ("give_up_after", True),
+        ("give_up_after", "many"),
+        ("quarantine", 0),
+        ("checkpoint_interval", -1),
+    ],
+)
+def test_numbers_that_say_how_patient_to_be_are_checked(field: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=field):
+        Config.load(cluster="orders", node="a", **{field: value})
+
+
+def test_numbers_may_come_from_the_environment() -> None:
+    environ = {"PYDRM_GIVE_UP_AFTER": "3", "PYDRM_QUARANTINE": "5", "PYDRM_CHECKPOINT_INTERVAL": "0.5"}
+    config = Config.load(cluster="orders", node="a", environ=environ)
+
+    assert (config.give_up_after, config.quarantine, config.checkpoint_interval) == (3, 5.0, 0.5)
+
+
 def test_a_whole_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     config = Config.load(written(tmp_path, FILE))
 

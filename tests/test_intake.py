@@ -6,17 +6,29 @@ import asyncio
 
 import pytest
 
+from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.core.records import Definition
 from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.custom import FunctionKind
 from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_BYTES_MAX, PART_DEFINITIONS_MAX, Intake, flatten, parts
 
 
 def definitions(count: int, fields_bytes: int = 10) -> list[Definition]:
     return [Definition(f"r{number}", "websocket", b"x" * fields_bytes) for number in range(count)]
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "3"])
+def test_a_resource_that_says_wrongly_when_to_give_up_is_refused(value: object) -> None:
+    async def idle(hold: Hold) -> None: ...
+
+    kinds = Kinds()
+    kinds.register("idle", FunctionKind(idle))
+    with pytest.raises(InvalidResource, match="give_up_after"):
+        Intake(kinds).validate(Resource("r1", kind="idle", give_up_after=value))
 
 
 def test_nothing_makes_no_part() -> None:

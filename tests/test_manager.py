@@ -114,6 +114,71 @@ def test_a_definition_that_is_added_again_changes_nothing_and_another_one_replac
     play(scene)
 
 
+def test_what_is_paused_is_closed_until_it_is_resumed() -> None:
+    async def scene() -> None:
+        async with manager() as drm:
+            await drm.add(idle("r1", "r2"))
+            await until(lambda: states(drm) == {"r1": "open", "r2": "open"})
+
+            assert await drm.pause("r1", "nothing", reason="moving house") == ["r1"]
+            await until(lambda: states(drm) == {"r1": "paused", "r2": "open"})
+            assert not drm.holds("r1")
+            assert drm.resources()[0]["detail"] == "moving house"
+
+            assert await drm.resume("r1", "nothing") == ["r1"]
+            await until(lambda: states(drm) == {"r1": "open", "r2": "open"})
+
+    play(scene)
+
+
+def test_what_cannot_be_opened_is_quarantined_and_tried_again_after_a_while() -> None:
+    """Here there is one node; it gives up after one failure."""
+
+    async def scene() -> None:
+        drm = manager(give_up_after=1, quarantine=0.3)
+        works = False
+
+        @drm.handler("moody")
+        async def moody(hold: Hold) -> None:
+            if not works:
+                raise OSError("no route")
+            hold.ready()
+            await asyncio.Event().wait()
+
+        async with drm:
+            await drm.add(Resource("r1", kind="moody"))
+            await until(lambda: states(drm) == {"r1": "quarantined"})
+            assert drm.resources()[0]["detail"] == "OSError: no route"
+
+            works = True
+            await until(lambda: states(drm) == {"r1": "open"})
+
+    play(scene)
+
+
+def test_a_handler_goes_on_where_the_process_before_had_stopped(tmp_path: Path) -> None:
+    """The checkpoint is in the data directory, with everything else."""
+
+    async def scene() -> None:
+        given = []
+        for number in range(3):
+            drm = manager(data_dir=tmp_path / "data")
+
+            @drm.handler("counter")
+            async def counter(hold: Hold, number: int = number) -> None:
+                given.append(hold.last_checkpoint)
+                await hold.checkpoint({"number": number})
+                hold.ready()
+                await asyncio.Event().wait()
+
+            async with drm:
+                await drm.add(Resource("r1", kind="counter"))
+                await until(lambda drm=drm: states(drm) == {"r1": "open"})
+        assert given == [None, {"number": 0}, {"number": 1}]
+
+    play(scene)
+
+
 def test_remove_tells_which_were_there() -> None:
     async def scene() -> None:
         async with manager() as drm:
@@ -174,7 +239,7 @@ def test_status_counts_what_there_is() -> None:
             status = drm.status()
 
             assert status["nodes"] == [{"node": "a", "state": "alive", "votes": True, "incarnation": 1, "held": 2}]
-            assert status["resources"] == {"total": 2, "held": 2, "unheld": 0, "moving": 0}
+            assert status["resources"] == {"total": 2, "held": 2, "unheld": 0, "moving": 0, "parked": 0}
             assert (status["cluster"], status["node"], status["leader"]) == ("orders", "a", "a")
             assert status["has_majority"] is True
             assert status["lease"] == {"valid": True, "incarnation": 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from pydrm.core.commands import HandleReport, Report
+from pydrm.core.commands import HandleReport, PauseResources, Report
 from pydrm.core.records import Condition
 from pydrm.core.state import State
 from pydrm.view import (
@@ -66,19 +66,20 @@ def test_rows_are_sorted_by_id() -> None:
 
     rows = resource_rows(built.state)
 
+    opening = {"kind": "websocket", "state": "opening", "holder": "a", "detail": "", "next_try": None}
     assert rows == [
-        {"id": "r1", "kind": "websocket", "state": "opening", "holder": "a", "token": built.token("r1")},
-        {"id": "r2", "kind": "websocket", "state": "opening", "holder": "a", "token": built.token("r2")},
+        {"id": "r1", "token": built.token("r1"), **opening},
+        {"id": "r2", "token": built.token("r2"), **opening},
     ]
 
 
-def test_each_resource_counts_as_held_unheld_or_moving() -> None:
+def test_each_resource_counts_as_held_unheld_moving_or_parked() -> None:
     built = cluster("a", "b", resources=["r1", "r2", "r3"])
     built.apply(remove("r1"))
-    assert resource_counts(built.state) == {"total": 3, "held": 2, "unheld": 0, "moving": 1}
+    assert resource_counts(built.state) == {"total": 3, "held": 2, "unheld": 0, "moving": 1, "parked": 0}
 
     built = cluster(resources=["r1"])
-    assert resource_counts(built.state) == {"total": 1, "held": 0, "unheld": 1, "moving": 0}
+    assert resource_counts(built.state) == {"total": 1, "held": 0, "unheld": 1, "moving": 0, "parked": 0}
 
 
 def test_nodes_are_listed_by_name_with_voters_that_never_came() -> None:
@@ -103,3 +104,27 @@ def test_a_recovery_is_a_problem_until_a_leader_has_led_for_long_enough() -> Non
 
     assert "until a has led for 2 s" in recovery_problem(built.state, "a")
     assert "until somebody has led for 2 s" in recovery_problem(built.state, None)
+
+
+def test_what_is_parked_shows_why() -> None:
+    built = cluster("a", resources=["paused", "refused"])
+    built.apply(PauseResources(("paused",), "moving house"))
+    built.release("paused")
+    built.give_up("refused", "HTTP status 500")
+    built.release("refused")
+
+    assert assignment_views(built.state) == [
+        AssignmentView("paused", 0, "paused", None, None, "moving house"),
+        AssignmentView("refused", 0, "quarantined", None, None, "HTTP status 500"),
+    ]
+    assert resource_counts(built.state) == {"total": 2, "held": 0, "unheld": 0, "moving": 0, "parked": 2}
+
+
+def test_what_is_retried_shows_why_and_when() -> None:
+    built = cluster("a", resources=["r1"])
+    claim = built.claim("r1")
+    report = HandleReport("r1", 0, claim.token, Condition.RETRYING, "refused", next_try_ms=1_700_000_000_500)
+    built.apply(Report("a", claim.incarnation, (report,)))
+
+    [view] = assignment_views(built.state)
+    assert (view.state, view.detail, view.next_try) == ("retrying", "refused", 1_700_000_000.5)

@@ -2,13 +2,15 @@
 Requests and answers of the admin API; the one module here that imports aiohttp.
 
     GET  /v1/status              how this node sees the cluster
-    GET  /v1/resources           [{id, kind, state, holder, token}, ...]
+    GET  /v1/resources           [{id, kind, state, holder, token, detail, next_try}, ...]
     GET  /v1/nodes               the nodes of the status alone
     POST /v1/resources           a JSON object or array of resources, or JSON lines: add them
     POST /v1/resources/remove    {"ids": [...]}
     GET  /v1/budgets             what all nodes together may do to third parties
     POST /v1/budgets             {"group": "...", "connections": 10, ...}: set all limits of a group
     POST /v1/budgets/remove      {"group": "..."}
+    POST /v1/resources/pause     {"ids": [...], "reason": "..."}: have nobody hold them
+    POST /v1/resources/resume    {"ids": [...]}
     POST /v1/voters/add, remove, replace    {"name": "..."}: who has a vote
 
 A POST may say ?timeout=SECONDS. Every answer is JSON, errors too: {error, reason, resource, field}.
@@ -25,7 +27,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -52,6 +54,8 @@ _decoder = msgspec.json.Decoder()
 _manager_key: web.AppKey[Manager] = web.AppKey("manager")
 _own_host_key: web.AppKey[str] = web.AppKey("own_host")
 
+T = TypeVar("T")
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -63,8 +67,13 @@ class _Group(msgspec.Struct, forbid_unknown_fields=True):
     group: str
 
 
-class _Removal(msgspec.Struct, forbid_unknown_fields=True):
+class _Ids(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[str]
+
+
+class _Pause(msgspec.Struct, forbid_unknown_fields=True):
+    ids: list[str]
+    reason: str = ""
 
 
 def application(manager: Manager, *, own_host: str) -> web.Application:
@@ -80,6 +89,8 @@ def application(manager: Manager, *, own_host: str) -> web.Application:
     app.router.add_get("/v1/budgets", _budgets)
     app.router.add_post("/v1/budgets", _set_budget)
     app.router.add_post("/v1/budgets/remove", _remove_budget)
+    app.router.add_post("/v1/resources/pause", _pause)
+    app.router.add_post("/v1/resources/resume", _resume)
     app.router.add_post("/v1/voters/{change:add|remove|replace}", _change_voters)
     return app
 
@@ -114,15 +125,39 @@ async def _add(request: web.Request) -> web.Response:
 
 async def _remove(request: web.Request) -> web.Response:
     timeout = _timeout(request)
-    try:
-        ids = msgspec.json.decode(await request.read(), type=_Removal).ids
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f'the body must be {{"ids": ["...", ...]}}: {error}') from error
-    removed = await request.app[_manager_key].remove(*ids, timeout=timeout) if ids else []
-    if missing := sorted(set(ids).difference(removed)):
+    ids = await _body(request, _Ids, '{"ids": ["...", ...]}')
+    removed = await request.app[_manager_key].remove(*ids.ids, timeout=timeout) if ids.ids else []
+    return _counted("removed", ids.ids, removed)
+
+
+async def _pause(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    pause = await _body(request, _Pause, '{"ids": ["...", ...], "reason": "..."}')
+    manager = request.app[_manager_key]
+    paused = await manager.pause(*pause.ids, reason=pause.reason, timeout=timeout) if pause.ids else []
+    return _counted("paused", pause.ids, paused)
+
+
+async def _resume(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    ids = await _body(request, _Ids, '{"ids": ["...", ...]}')
+    resumed = await request.app[_manager_key].resume(*ids.ids, timeout=timeout) if ids.ids else []
+    return _counted("resumed", ids.ids, resumed)
+
+
+def _counted(verb: str, ids: list[str], done: list[str]) -> web.Response:
+    """How many; what is not there is an error, and the rest is done all the same."""
+    if missing := sorted(set(ids).difference(done)):
         those = f"there is no resource {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
-        raise ClusterRefused(f"{those}; {len(removed)} were removed", reason="not-found")
-    return _answer({"removed": len(removed)})
+        raise ClusterRefused(f"{those}; {len(done)} were {verb}", reason="not-found")
+    return _answer({verb: len(done)})
+
+
+async def _body(request: web.Request, type: type[T], form: str) -> T:
+    try:
+        return msgspec.json.decode(await request.read(), type=type)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"the body must be {form}: {error}") from error
 
 
 async def _budgets(request: web.Request) -> web.Response:
@@ -131,10 +166,7 @@ async def _budgets(request: web.Request) -> web.Response:
 
 async def _set_budget(request: web.Request) -> web.Response:
     timeout = _timeout(request)
-    try:
-        said = msgspec.json.decode(await request.read(), type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f'the body must be {{"group": "...", "connections": 10, ...}}: {error}') from error
+    said = await _body(request, dict[str, Any], '{"group": "...", "connections": 10, ...}')
     group = said.pop("group", None)
     for name in said:
         if name not in LIMITS:
@@ -147,10 +179,7 @@ async def _set_budget(request: web.Request) -> web.Response:
 
 async def _remove_budget(request: web.Request) -> web.Response:
     timeout = _timeout(request)
-    try:
-        group = msgspec.json.decode(await request.read(), type=_Group).group
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f'the body must be {{"group": "..."}}: {error}') from error
+    group = (await _body(request, _Group, '{"group": "..."}')).group
     if not await request.app[_manager_key].remove_budget(group, timeout=timeout):
         raise ClusterRefused(f"{group!r} has no budget", reason="not-found")
     return _answer({"removed": group})
@@ -158,10 +187,7 @@ async def _remove_budget(request: web.Request) -> web.Response:
 
 async def _change_voters(request: web.Request) -> web.Response:
     timeout = _timeout(request)
-    try:
-        name = msgspec.json.decode(await request.read(), type=_Voter).name
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f'the body must be {{"name": "..."}}: {error}') from error
+    name = (await _body(request, _Voter, '{"name": "..."}')).name
     voters = request.app[_manager_key].voters
     changes = {"add": voters.add, "remove": voters.remove, "replace": voters.replace}
     await changes[request.match_info["change"]](name, timeout=timeout)

@@ -63,6 +63,10 @@ class Manager(Protocol):
 
     async def remove_budget(self, group: str, *, timeout: float) -> bool: ...
 
+    async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]: ...
+
+    async def resume(self, *ids: str, timeout: float) -> list[str]: ...
+
 
 class AdminServer:
     """

@@ -19,7 +19,7 @@ from pydrm.agent.checkpoints import Checkpoints
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
 from pydrm.agent.hold import Bookmark, Hold
-from pydrm.agent.kind import Kinds
+from pydrm.agent.kind import Kind, Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.pace import Handoffs
 from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
@@ -31,7 +31,7 @@ from pydrm.core.commands import Failure, HandleReport
 from pydrm.core.records import AssignmentKey, Condition, Incarnation, Phase
 from pydrm.core.resource import Resource
 from pydrm.engine.codec import resource_of
-from pydrm.errors import Permanent
+from pydrm.errors import ConfigurationError, Permanent
 
 __all__ = ["Agent"]
 
@@ -335,7 +335,7 @@ class Agent:
             ),
             budget=gate,
         )
-        kind = self._kinds.get(resource.kind) or _Unknown()
+        kind = self._kind(resource)
         self._opening[token] = now
         self._handles.setdefault(key, {})[token] = handle
         task = self._tasks.create_task(handle.live(kind, hold), name=f"pydrm {resource.id}")
@@ -343,6 +343,13 @@ class Agent:
         task.add_done_callback(partial(self._gone, handle, gate))
         # After a fence the cluster may still think of it as open.
         self._reporter.reported(HandleReport(*key, token, handle.condition))
+
+    def _kind(self, resource: Resource) -> Kind:
+        try:
+            kind = self._kinds.get(resource.kind)
+        except ConfigurationError as error:
+            return _Unusable(str(error))
+        return kind or _Unusable(f"kind {resource.kind!r} is not registered on node {self._node!r}")
 
     def _end(self, handle: Handle) -> None:
         assert self._tasks is not None
@@ -410,11 +417,14 @@ class Agent:
         return min(limit, 1) if (self._node, self._incarnation) in self._failed(key) else limit
 
 
-class _Unknown:
-    """Stands for a kind that was registered where the resource was added, but not here."""
+class _Unusable:
+    """Stands for a kind that was registered where the resource was added, but cannot be had here."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
 
     def validate(self, resource: Resource) -> None:
         """It could be anything."""
 
     async def run(self, hold: Hold) -> None:
-        raise Permanent(f"kind {hold.resource.kind!r} is not registered on node {hold.node!r}")
+        raise Permanent(self._why)

@@ -7,7 +7,7 @@ those that its own app has registered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 from pydrm.agent.hold import Hold
@@ -48,10 +48,16 @@ class Grouped(Protocol):
 
 
 class Kinds:
-    """The kinds that one manager knows."""
+    """
+    The kinds that one manager knows.
 
-    def __init__(self) -> None:
+    Args:
+        find: Looks for one that nobody registered, such as one of an installed package; None if there is none.
+    """
+
+    def __init__(self, find: Callable[[str], Kind | None] = lambda name: None) -> None:
         self._kinds: dict[str, Kind] = {}
+        self._find = find
 
     def register(self, name: str, kind: Kind) -> None:
         """
@@ -68,7 +74,13 @@ class Kinds:
         self._kinds[name] = kind
 
     def get(self, name: str) -> Kind | None:
-        return self._kinds.get(name)
+        """Raises ConfigurationError if there is one, and it cannot be used."""
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._find(name)
+            if kind is not None:
+                self._kinds[name] = kind
+        return kind
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._kinds))

@@ -1,4 +1,4 @@
-"""The commands that ask a running node: status, resources, nodes, add, remove."""
+"""The commands that ask a running node: status, resources, nodes, add, remove, pause, resume."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import sys
+import time
 from typing import Any
 
 from pydrm.cli.client import Client
 from pydrm.cli.exits import Exit
 from pydrm.cli.tables import print_table
 
-__all__ = ["ADMIN_DEFAULT", "add", "nodes", "remove", "resources", "status"]
+__all__ = ["ADMIN_DEFAULT", "add", "nodes", "pause", "remove", "resources", "resume", "status"]
 
 ADMIN_DEFAULT = "http://127.0.0.1:8001"
 
@@ -26,7 +27,10 @@ def status(arguments: argparse.Namespace) -> Exit:
     counts = seen["resources"]
     print(f"cluster    {seen['cluster']}, seen by {seen['node']}: {majority}")
     print(f"leader     {seen['leader'] or 'none'} in term {seen['term']}, {seen['applied']} entries applied")
-    print(f"resources  {counts['total']}: {counts['held']} held, {counts['unheld']} unheld, {counts['moving']} moving")
+    print(
+        f"resources  {counts['total']}: {counts['held']} held, {counts['unheld']} unheld, {counts['moving']} moving, "
+        f"{counts['parked']} paused or quarantined"
+    )
     lease = seen["lease"]
     print(
         f"lease      {'valid' if lease['valid'] else 'NOT VALID: it holds nothing'}, incarnation {lease['incarnation']}"
@@ -60,8 +64,9 @@ def resources(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         _print_json(seen)
     else:
-        columns = ("id", "kind", "state", "holder", "token")
-        print_table(columns, [[row[column] for column in columns] for row in seen])
+        columns = ("id", "kind", "state", "holder", "token", "detail")
+        now = time.time()
+        print_table(columns, [[(row | {"detail": _detail(row, now)})[column] for column in columns] for row in seen])
     return Exit.OK
 
 
@@ -76,6 +81,23 @@ def add(arguments: argparse.Namespace) -> Exit:
 def remove(arguments: argparse.Namespace) -> Exit:
     _print_count(arguments, "removed", _client(arguments).remove(arguments.ids))
     return Exit.OK
+
+
+def pause(arguments: argparse.Namespace) -> Exit:
+    _print_count(arguments, "paused", _client(arguments).pause(arguments.ids, arguments.reason))
+    return Exit.OK
+
+
+def resume(arguments: argparse.Namespace) -> Exit:
+    _print_count(arguments, "resumed", _client(arguments).resume(arguments.ids))
+    return Exit.OK
+
+
+def _detail(row: dict[str, Any], now: float) -> str:
+    """Why a resource is as it is, and when its holder tries again."""
+    in_s = (row["next_try"] or 0.0) - now
+    wait = [f"next try in {in_s:.0f} s"] if in_s >= 1 else []
+    return "; ".join(filter(None, [row["detail"], *wait]))
 
 
 def _change_voters(arguments: argparse.Namespace) -> Exit:

@@ -73,6 +73,14 @@ class Client:
     def remove_budget(self, group: str) -> None:
         self._request("POST", f"/v1/budgets/remove?timeout={self._timeout:g}", {"group": group})
 
+    def pause(self, ids: Sequence[str], reason: str) -> int:
+        body = {"ids": ids, "reason": reason}
+        return int(self._request("POST", f"/v1/resources/pause?timeout={self._timeout:g}", body)["paused"])
+
+    def resume(self, ids: Sequence[str]) -> int:
+        answer = self._request("POST", f"/v1/resources/resume?timeout={self._timeout:g}", {"ids": ids})
+        return int(answer["resumed"])
+
     def change_voters(self, change: str, name: str) -> list[str]:
         """*change* is add, remove or replace; return who has a vote then."""
         answer = self._request("POST", f"/v1/voters/{change}?timeout={self._timeout:g}", {"name": name})

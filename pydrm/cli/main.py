@@ -72,6 +72,8 @@ def _run_command(arguments: argparse.Namespace) -> int:
                 "nodes": ask.nodes,
                 "add": ask.add,
                 "remove": ask.remove,
+                "pause": ask.pause,
+                "resume": ask.resume,
             }
             return commands[command](arguments)
 
@@ -95,6 +97,13 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     remove.add_argument("ids", metavar="ID", nargs="+")
     _add_asking(remove)
     _add_budgets(commands.add_parser("budgets", help="what all nodes together may do to third parties; or change it"))
+    pause = commands.add_parser("pause", help="have nobody hold resources, until they are resumed")
+    pause.add_argument("ids", metavar="ID", nargs="+")
+    pause.add_argument("--reason", metavar="TEXT", default="", help="shown with the resources")
+    _add_asking(pause)
+    resume = commands.add_parser("resume", help="end the pause or the quarantine of resources")
+    resume.add_argument("ids", metavar="ID", nargs="+")
+    _add_asking(resume)
     _add_wal(commands.add_parser("wal", help="look at a data directory's journal, or check it"))
     _add_snapshot(commands.add_parser("snapshot", help="look at a data directory's snapshots, and check them"))
     _add_recover(commands.add_parser("recover", help="go on with one node's data after a majority is lost for good"))

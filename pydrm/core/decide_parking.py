@@ -79,6 +79,9 @@ def decide_give_up(state: State, command: GiveUp) -> Decision:
             continue
         if assignment.phase is not Phase.HELD:
             continue
+        living = tuple([incarnation for incarnation in assignment.failed if state.is_current(incarnation)])
+        if living != assignment.failed:
+            draft.change(replace(assignment, failed=living), Cause.GIVEN_UP)
         if _others(state, assignment, mine[:2]):
             draft.happen(key, Event.GIVEN_UP, Cause.GIVEN_UP)
         else:

@@ -169,7 +169,7 @@ class Holder(msgspec.Struct, frozen=True, gc=False, array_like=True):
         parts = (self.node, self.incarnation, self.token, self.revision, self.condition.value, self.detail)
         if self.next_try_ms:
             parts = (*parts, self.next_try_ms)
-        return (*parts, self.permit, self.permitted) if self.permitted else parts
+        return (*parts, self.permit, self.permitted) if self.permit or self.permitted else parts
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):

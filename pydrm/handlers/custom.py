@@ -9,7 +9,8 @@ Hooks are the four of the Node original: `open(hold)`, `close(hold)`, and if the
 `close_failed(hold, error)`; each may be sync or async, and a sync one must not block. Given a class, each hold gets an
 instance of its own, made without arguments; given an object, all holds share it. With `validate(resource)`
 they can check definitions before they are added, and with `group(resource)` name the group whose budget a resource is
-held within, such as the host that it connects to.
+held within, such as the host that it connects to. A class or object with `validate` and `run` is taken for a `Kind` as
+it is; a class is called once, without arguments.
 
     open returns                 the resource is open
     open raises, or is cancelled open_failed cleans up; it is tried again after a backoff
@@ -25,7 +26,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.hold import Hold
@@ -46,8 +47,11 @@ def kind_of(name: str, handler: object, *, clock: Clock, random: Random) -> Kind
     The kind that *handler* is.
 
     Raises:
-        ConfigurationError: It is neither an async function nor a class or object with `open` and `close`.
+        ConfigurationError: It is neither an async function, nor a class or object with `open` and `close`, nor a
+            `Kind`, with `validate` and `run`.
     """
+    if all(callable(getattr(handler, part, None)) for part in ("validate", "run")):
+        return cast(Kind, handler() if inspect.isclass(handler) else handler)
     if all(callable(getattr(handler, hook, None)) for hook in ("open", "close")):
         return HookKind(handler, clock=clock, random=random)
     if inspect.isclass(handler):

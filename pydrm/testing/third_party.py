@@ -84,6 +84,11 @@ class ThirdParty:
         """The url field of a websocket resource that is held here."""
         return f"ws://127.0.0.1:{self.port}/r/{{id}}?node={{node}}&token={{token}}"
 
+    @property
+    def connection_count(self) -> int:
+        """How many are connected now."""
+        return len(self._connections)
+
     def send(self, resource: str, text: str) -> int:
         """Send *text* to whoever is connected for *resource*; return to how many."""
         return sum(connection.send(text) for connection in self._of(resource))

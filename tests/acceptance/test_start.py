@@ -32,7 +32,7 @@ def test_every_node_tells_what_the_diary_says(tmp_path: Path) -> None:
             assert status["leader"] in ("a", "b", "c")
             assert status["has_majority"] is True
             assert {node["node"]: node["held"] for node in status["nodes"]} == scene.diary.loads()
-            assert status["resources"] == {"total": 30, "held": 30, "unheld": 0, "moving": 0}
+            assert status["resources"] == {"total": 30, "held": 30, "unheld": 0, "moving": 0, "parked": 0}
             assert {row["id"]: (row["holder"], row["token"], row["state"]) for row in resources} == {
                 resource: (stay.node, stay.token, "open") for resource, [stay] in scene.diary.held().items()
             }

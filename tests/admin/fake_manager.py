@@ -46,6 +46,7 @@ class FakeManager:
         self.has_majority = has_majority
         self.failure = failure
         self.kept: dict[str, Resource] = {}
+        self.paused: dict[str, str] = {}
         self.timeouts: list[float] = []
         self.voters = FakeVoters()
         self.limits: dict[str, dict[str, Any]] = {}
@@ -60,7 +61,7 @@ class FakeManager:
             "has_majority": self.has_majority,
             "voters": self.voters.names,
             "nodes": [{"node": "a", "state": "alive", "votes": True, "incarnation": 1, "held": len(self.kept)}],
-            "resources": {"total": len(self.kept), "held": len(self.kept), "unheld": 0, "moving": 0},
+            "resources": {"total": len(self.kept), "held": len(self.kept), "unheld": 0, "moving": 0, "parked": 0},
             "lease": {"valid": self.has_majority, "incarnation": 1},
             "messages": {"callback_failures": 3, "dropped_messages": 1},
             "problem": self.problem,
@@ -68,7 +69,7 @@ class FakeManager:
 
     def resources(self) -> list[dict[str, Any]]:
         return [
-            {"id": kept.id, "kind": kept.kind, "state": "open", "holder": "a", "token": token}
+            {"id": kept.id, "kind": kept.kind, "holder": "a", "token": token, "next_try": None, **self._shown(kept.id)}
             for token, kept in enumerate(self.kept.values(), 1)
         ]
 
@@ -93,6 +94,24 @@ class FakeManager:
     async def remove_budget(self, group: str, *, timeout: float) -> bool:
         self._note(timeout)
         return self.limits.pop(group, None) is not None
+
+    async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]:
+        self._note(timeout)
+        there = [name for name in ids if name in self.kept]
+        self.paused |= dict.fromkeys(there, reason)
+        return there
+
+    async def resume(self, *ids: str, timeout: float) -> list[str]:
+        self._note(timeout)
+        there = [name for name in ids if name in self.kept]
+        for name in there:
+            self.paused.pop(name, None)
+        return there
+
+    def _shown(self, id: str) -> dict[str, str]:
+        if id in self.paused:
+            return {"state": "paused", "detail": self.paused[id]}
+        return {"state": "open", "detail": ""}
 
     def _note(self, timeout: float) -> None:
         self.timeouts.append(timeout)

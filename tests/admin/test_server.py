@@ -114,6 +114,8 @@ def test_a_bad_definition_adds_nothing_and_its_field_is_named() -> None:
         ("/v1/resources?timeout=0", "[]"),
         ("/v1/resources?timeout=nan", "[]"),
         ("/v1/resources?timeout=soon", "[]"),
+        ("/v1/resources/pause", '{"ids": ["r1"], "why": "x"}'),
+        ("/v1/resources/resume", '{"ids": ["r1"], "reason": "x"}'),
         ("/v1/resources/remove", '["r1"]'),
         ("/v1/resources/remove", '{"ids": "r1"}'),
         ("/v1/resources/remove", '{"ids": [], "id": "r1"}'),

@@ -14,6 +14,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -153,7 +154,7 @@ class NodeOnStage:
         asked: How many times its agent has proposed something.
     """
 
-    def __init__(self, company: Company, name: str, actor: Actor, **options: float) -> None:
+    def __init__(self, company: Company, name: str, actor: Actor, **options: Any) -> None:
         self.name = name
         self.actor = actor
         self.lease = Lease()
@@ -162,7 +163,7 @@ class NodeOnStage:
         self.reachable = True
         self.asked = 0
         self.failure: DrmError | None = None
-        kinds = Kinds()
+        kinds = Kinds(options.pop("find", lambda name: None))
         kinds.register("actor", actor)
         self._company = company
         clock = LoopClock()
@@ -229,7 +230,7 @@ class Company:
         self._budgets = BudgetWatch()
         self.do(Form("orders", tuple(Voter(name, f"replica-{name}") for name in "abc"), 2000))
 
-    def add_node(self, name: str, actor: Actor | None = None, **options: float) -> NodeOnStage:
+    def add_node(self, name: str, actor: Actor | None = None, **options: Any) -> NodeOnStage:
         node = self.nodes[name] = NodeOnStage(self, name, actor or Actor(), **options)
         node.shares.restored(self.state, asyncio.get_running_loop().time())
         node.join()

@@ -11,7 +11,7 @@ from pydrm.agent.quarantine import QuarantineWatch
 from pydrm.core.changes import Defined, Undefined
 from pydrm.core.commands import EndQuarantine, GiveUp
 from pydrm.core.records import Condition, Definition, Parked, ParkedCause, Phase, Record
-from pydrm.errors import Temporary
+from pydrm.errors import ConfigurationError, Temporary
 from tests.agent.stage import Actor, Company, play, until
 
 
@@ -132,6 +132,24 @@ def test_a_resource_can_say_how_patient_to_be() -> None:
 
         assert "hasty" in company.state.quarantined
         assert company.assignment("patient").phase is Phase.HELD
+
+    play(scene)
+
+
+def test_a_kind_that_cannot_be_had_here_shows_why_and_stops_nothing_else() -> None:
+    """An installed package may be broken on one node only."""
+
+    async def scene() -> None:
+        company = Company()
+        company.add_node("a", find=broken)
+        company.add("r", kind="broken")
+        company.add("s")
+        await until(lambda: company.is_open("s") and company.condition("r") is Condition.FAILED)
+
+        assert company.claim("r").detail == "kind: it cannot be loaded"
+
+    def broken(name: str) -> None:
+        raise ConfigurationError("it cannot be loaded", field="kind")
 
     play(scene)
 

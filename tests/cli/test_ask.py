@@ -44,10 +44,28 @@ def test_resources_are_a_table_for_people(capsys: pytest.CaptureFixture[str]) ->
         assert main(["resources", "--admin", url]) == Exit.OK
 
     assert capsys.readouterr().out.splitlines() == [
-        "ID  KIND       STATE  HOLDER  TOKEN",
+        "ID  KIND       STATE  HOLDER  TOKEN  DETAIL",
         "r1  websocket  open   a       1",
         "r2  websocket  open   a       2",
     ]
+
+
+def test_what_is_paused_shows_with_its_reason_until_it_is_resumed(capsys: pytest.CaptureFixture[str]) -> None:
+    with served(holding(R1, R2)) as url:
+        assert main(["pause", "r1", "--reason", "moving house", "--admin", url]) == Exit.OK
+        assert main(["resources", "--admin", url]) == Exit.OK
+        assert main(["resume", "r1", "r2", "--admin", url]) == Exit.OK
+        assert main(["pause", "r1", "nothing", "--admin", url]) == Exit.CONFLICT
+
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
+        "paused 1 resource",
+        "ID  KIND       STATE   HOLDER  TOKEN  DETAIL",
+        "r1  websocket  paused  a       1      moving house",
+        "r2  websocket  open    a       2",
+        "resumed 2 resources",
+    ]
+    assert "there is no resource 'nothing'; 1 were paused" in shown.err
 
 
 def test_status_for_people_says_loudly_that_there_is_no_majority(capsys: pytest.CaptureFixture[str]) -> None:

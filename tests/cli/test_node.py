@@ -17,6 +17,8 @@ import pydrm
 from pydrm.cli.exits import Exit
 from pydrm.testing.ports import Ports
 
+WELL = {"detail": "", "next_try": None}
+
 APP = """
 import asyncio
 
@@ -126,10 +128,10 @@ def test_a_node_runs_an_app_and_is_asked_from_outside(node: Node) -> None:
     after = node.ask("resources")
     process.send_signal(signal.SIGTERM)
 
-    assert shown == {"id": "r1", "kind": "quiet", "state": "open", "holder": "a", "token": shown["token"]}
+    assert shown == {"id": "r1", "kind": "quiet", "state": "open", "holder": "a", "token": shown["token"]} | WELL
     assert shown["token"] > 0
     assert (status["node"], status["cluster"], status["leader"], status["has_majority"]) == ("a", "orders", "a", True)
-    assert status["resources"] == {"total": 1, "held": 1, "unheld": 0, "moving": 0}
+    assert status["resources"] == {"total": 1, "held": 1, "unheld": 0, "moving": 0, "parked": 0}
     assert [(seen["node"], seen["state"], seen["held"]) for seen in status["nodes"]] == [("a", "alive", 1)]
     assert after == []
     code, out, _ = ended(process)

@@ -243,6 +243,20 @@ def test_a_new_process_of_a_node_that_gave_up_counts_as_another() -> None:
     assert c.holder("r") == first
 
 
+def test_processes_that_are_gone_are_not_remembered() -> None:
+    """Or a third party that is away, and nodes that are restarted again and again, would make a long list."""
+    c = cluster("a", "b", resources=["r"])
+    for _ in range(10):
+        c.give_up("r")
+        c.release("r")
+        c.restart("a")
+        c.restart("b")
+        c.settle()
+        c.do(ResumeResources(("r",))) if "r" in c.state.quarantined else None
+
+    assert len(c.assignment("r").failed) <= 2
+
+
 def test_only_the_holder_can_give_up_and_only_what_it_keeps() -> None:
     """What is on its way elsewhere is not given up."""
     c = cluster("a", "b", resources=["r"])

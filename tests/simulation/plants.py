@@ -6,17 +6,19 @@ They are what shows that a run without violations means something.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
 
+from pydrm.agent.checkpoints import Checkpoints
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import LeaseKeeper
 from pydrm.agent.warden import Warden
 from pydrm.agent.watch import LeaseWatch
 from pydrm.core import handoff, machine
-from pydrm.core.changes import Answered, FloorRaised
+from pydrm.core.changes import Answered, AssignmentChanged, FloorRaised
 from pydrm.core.commands import Done, Expire, Reason, Refused, Renew
 from pydrm.core.decide_nodes import end_lease
 from pydrm.core.decision import Decision, refused
@@ -175,6 +177,31 @@ def empty_voter_counts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(members.Members, "voting", property(lambda it: list(it.voters)))
 
 
+def checkpoint_goes_with_its_holder(patch: pytest.MonkeyPatch) -> None:
+    """What a holder saved is forgotten when it lets go or dies."""
+    evolve = machine.evolve
+
+    def forgetful(state, change):
+        evolve(state, change)
+        if isinstance(change, AssignmentChanged) and change.assignment.holder is None:
+            state.checkpoints.drop(change.assignment.key)
+
+    patch.setattr(machine, "evolve", forgetful)
+
+
+def checkpoint_is_acknowledged_too_early(patch: pytest.MonkeyPatch) -> None:
+    """A handler is told that its position is saved when that is only on its way."""
+    note = Checkpoints.note
+
+    def hasty(self, key, token, value):
+        note(self, key, token, value)
+        saved = asyncio.get_running_loop().create_future()
+        saved.set_result(None)
+        return saved
+
+    patch.setattr(Checkpoints, "note", hasty)
+
+
 PLANTS: tuple[Plant, ...] = (
     lease_from_the_time_of_apply,
     lease_from_the_time_of_the_retry,
@@ -186,4 +213,6 @@ PLANTS: tuple[Plant, ...] = (
     requests_are_not_deduplicated,
     request_ids_begin_again,
     empty_voter_counts,
+    checkpoint_goes_with_its_holder,
+    checkpoint_is_acknowledged_too_early,
 )

@@ -27,6 +27,8 @@ HUNTED_IN = {
     "requests_are_not_deduplicated": "churn",
     "request_ids_begin_again": "crashes",
     "empty_voter_counts": "amnesia",
+    "checkpoint_goes_with_its_holder": "crashes",
+    "checkpoint_is_acknowledged_too_early": "crashes",
 }
 HUNT_SEEDS = range(120)
 

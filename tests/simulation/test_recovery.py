@@ -33,6 +33,9 @@ def recover_on(cluster: SimulatedCluster, name: str) -> Recovered:
     random = Random(7)
     for node in cluster.nodes.values():
         node.is_out = False  # what it has forgotten it had promised to another cluster
+    # Positions that only the lost majority knew of are lost with it.
+    for id in cluster.acknowledged:
+        cluster.third_party.may_begin_anew(id)
     return recover(Path("/data"), cluster.nodes[name].host.disk, lambda: f"{random.getrandbits(64):016x}")
 
 

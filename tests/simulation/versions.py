@@ -44,7 +44,9 @@ class Annotate(msgspec.Struct, frozen=True, gc=False):
     note: str
 
 
-Command = ('''
+Command = (
+    Annotate
+    |'''
 
 _DECIDE_ANNOTATE = """
 def decide_annotate(state: State, command: Annotate) -> Decision:
@@ -64,7 +66,7 @@ def _note(state: State, command: AddResources) -> str:
 
 def _add_one("""
 
-_PARTS = "return (*self.definition.parts(), self.revision, following)"
+_PARTS = "return (*parts, self.parked.parts()) if self.parked else parts"
 
 _ANNOTATE_METHOD = '''
     async def annotate(self, id: str, note: str, *, timeout: float = 10) -> None:
@@ -79,15 +81,14 @@ PATCHES = (
     ("core/protocol.py", "\nPROTOCOL = 1\n", "\nPROTOCOL = 2\n"),
     ("core/protocol.py", "SINCE: dict[type, int] = {}", "SINCE: dict[type, int] = {Annotate: 2}"),
     ("core/protocol.py", "import Reason,", "import Annotate, Reason,"),
-    ("core/commands.py", "\nCommand = (", _ANNOTATE),
-    ("core/commands.py", "    | EndRecovery\n)", "    | EndRecovery\n    | Annotate\n)"),
+    ("core/commands.py", "\nCommand = (\n   ", _ANNOTATE),
     ("core/commands.py", "    if_absent: bool = False\n", '    if_absent: bool = False\n    note: str = ""\n'),
     (
         "core/records.py",
-        "    following: Definition | None = None\n",
-        '    following: Definition | None = None\n    note: str = ""\n',
+        "    parked: Parked | None = None\n",
+        '    parked: Parked | None = None\n    note: str = ""\n',
     ),
-    ("core/records.py", _PARTS, f"{_PARTS} + ((self.note,) if self.note else ())"),
+    ("core/records.py", _PARTS, f"parts += (self.note,) if self.note else ()\n        {_PARTS}"),
     ("core/decide_resources.py", "import AddResources,", "import AddResources, Annotate,"),
     ("core/decide_resources.py", "import Audited, Cause", "import Audited, Cause, Defined"),
     ("core/decide_resources.py", "\ndef decide_remove(", _DECIDE_ANNOTATE),
@@ -112,7 +113,7 @@ PATCHES = (
     ),
     ("engine/codec.py", "    AddVoter,\n    Command,", "    AddVoter,\n    Annotate,\n    Command,"),
     ("engine/codec.py", "    RaiseProtocol: 15,\n", "    RaiseProtocol: 15,\n    Annotate: 100,\n"),
-    ("manager.py", "import AddResources,", "import AddResources, Annotate,"),
+    ("manager.py", "    AddResources,\n    Command,", "    AddResources,\n    Annotate,\n    Command,"),
     ("manager.py", "AddResources(part, if_absent)", f'AddResources(part, if_absent, "{NOTE}")'),
     ("manager.py", "\n    async def force_release(", _ANNOTATE_METHOD),
 )

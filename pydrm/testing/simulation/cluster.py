@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Self
 
+from pydrm.core.records import ParkedCause
 from pydrm.manager import ResourceManager
 from pydrm.testing.simulation.host import SimHost
 from pydrm.testing.simulation.machines import Machines
@@ -87,6 +88,7 @@ class SimulatedCluster(Machines, Surroundings, Requests):
             for name in self.nodes:
                 self.start(name)
             self._give_votes_back()
+            self._resume_all()
         unsettled = self._unsettled()
         if unsettled:
             self._judge.object(f"{within} s after all faults ended: {unsettled}")
@@ -131,6 +133,17 @@ class SimulatedCluster(Machines, Surroundings, Requests):
                 self.change_voters("replace", name, via=voting[0])
             elif voting and name not in self._voting():
                 self.change_voters("add", name, via=voting[0])
+
+    def _resume_all(self) -> None:
+        """Have what is paused held again; somebody may have asked for a pause that takes effect only now."""
+        for node in self.nodes.values():
+            paused = [
+                id
+                for id, record in (node.state.records.items() if node.state is not None else ())
+                if record.parked is not None and record.parked.cause.value == ParkedCause.PAUSED.value
+            ]
+            for id in paused:
+                self.resume_resource(id, via=node.name)
 
     def _voting(self) -> list[str]:
         """Who has a vote, as whoever has heard most of it knows."""

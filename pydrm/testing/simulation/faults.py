@@ -41,7 +41,9 @@ _EVERYTHING = {
     "revote": 0.03,
     "roll": 0.01,
     "drift": 0.05,
+    "jump_wall": 0.05,
     "refuse": 0.03,
+    "park": 0.1,
     "stall": 0.03,
     "answer_late": 0.03,
 }
@@ -57,6 +59,7 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
     "voters": {"revote": 0.3, "kill": 0.1, "power_cut": 0.05, "isolate": 0.1, "reset": 0.1},
     "amnesia": {"replace_disk": 0.1, "kill": 0.2, "isolate": 0.1},
     "third_party": {"refuse": 0.02, "answer_late": 0.05, "hang": 0.1, "update": 3.0, "pause": 0.05},
+    "refusals": {"refuse": 0.15, "park": 1.0, "kill": 0.05, "isolate": 0.05, "pause": 0.05},
     "churn": {"update": 10.0, "stop": 0.3, "slow": 0.5},
     "repeats": {"update": 10.0, "hold_back": 0.5, "isolate": 0.1, "kill": 0.1},
     "deploys": {"roll": 0.1, "stop": 0.1, "refuse": 0.05},
@@ -126,6 +129,13 @@ class Misfortune:
     def _update(self) -> None:
         if known := self._known():
             self._cluster.add(self._resource(self._random.choice(known)), via=self._anyone())
+
+    def _park(self) -> None:
+        """Have a resource paused, and most often resumed."""
+        if known := self._known():
+            id = self._random.choice(known)
+            self._cluster.pause_resource(id, via=self._anyone())
+            self._later(0.0, 6.0, lambda: self._cluster.resume_resource(id, via=self._anyone()))
 
     def _known(self) -> list[str]:
         """What is under management for certain."""
@@ -270,6 +280,9 @@ class Misfortune:
     def _drift(self) -> None:
         # Of two clocks one may be as much too fast as the other is too slow: together that is the promised percent.
         self._cluster.set_rate(self._anyone(), 0.9951 + 0.0098 * self._random.random())
+
+    def _jump_wall(self) -> None:
+        self._cluster.jump_wall(self._anyone(), 7200 * (self._random.random() - 0.5))
 
     def _refuse(self) -> None:
         self._cluster.third_party_refuses()

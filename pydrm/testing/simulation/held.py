@@ -1,5 +1,6 @@
 """
-The kind "held": a resource that keeps one connection to the simulated third party, as a handler should.
+The kind "held": a resource that keeps one connection to the simulated third party, as a handler should. Now and then it
+saves how far it has got, and goes on there.
 
 Its field `mood` makes the handler one that is slow, that fails now and then, or that does not end when it should.
 """
@@ -34,10 +35,16 @@ def held_by(host: Host, third_party: SimThirdParty, random: Random) -> Callable[
             if mood() == "raises" and random.random() < 0.3:
                 raise RuntimeError("a handler that fails now and then")
             hold.ready()
+            position = hold.last_checkpoint or 0
+            third_party.went_on(connection, position)
             while connection.open:
                 await asyncio.sleep(0.1 + 0.4 * random.random())
                 if connection.open and hold.valid:
                     connection.act()
+                if random.random() < 0.2:
+                    position += 1
+                    await hold.checkpoint(position)
+                    third_party.got_to(connection, position)
                 if mood() == "raises" and random.random() < 0.05:
                     raise RuntimeError("a handler that fails now and then")
         except asyncio.CancelledError:

@@ -34,6 +34,10 @@ class Machines(Stage):
             peers=self._peers,
             data_dir=Path("/data"),
             lease_ttl=self._lease_ttl,
+            # So low that it happens.
+            give_up_after=3,
+            quarantine=2.0,
+            checkpoint_interval=0.5,
             host=node.host,
         )
         self._set_up(node.manager, node.host)
@@ -76,6 +80,11 @@ class Machines(Stage):
         """The app's loop on *name* does something else for so long."""
         self._note(f"block {name}'s app for {seconds:.3f} s")
         self.nodes[name].host.block_app(seconds)
+
+    def jump_wall(self, name: str, seconds: float) -> None:
+        """Somebody sets the node's time of day, so much forward or back."""
+        self._note(f"the time of day of {name} jumps by {seconds:g} s")
+        self.nodes[name].host.wall_jump_s += seconds
 
     def set_rate(self, name: str, rate: float) -> None:
         """From now on *name*'s clock counts so many seconds in one."""

@@ -141,6 +141,8 @@ class SimThirdParty:
         self._random = random
         self._open: dict[str, list[Connection]] = {}
         self._newest: dict[str, Connection] = {}
+        self._saved: dict[str, tuple[int, int]] = {}
+        self._begins_anew: set[str] = set()
 
     @property
     def stalls(self) -> bool:
@@ -209,6 +211,23 @@ class SimThirdParty:
                 f"{connection.host.name} acts for {connection.resource} under {connection.token}, "
                 f"{newest.host.name} has it under {newest.token}"
             )
+
+    def got_to(self, connection: Connection, position: int) -> None:
+        """This is saved: nobody who opens it later may go on from an earlier one."""
+        saved = self._saved.get(connection.resource, (0, 0))
+        self._saved[connection.resource] = max(saved, (connection.token, position))
+
+    def went_on(self, connection: Connection, position: int) -> None:
+        token, saved = self._saved.get(connection.resource, (0, 0))
+        if connection.token >= token and position < saved and connection.resource not in self._begins_anew:
+            self._violate(
+                f"{connection.host.name} goes on with {connection.resource} at {position} under {connection.token}, "
+                f"{saved} was saved under {token}"
+            )
+
+    def may_begin_anew(self, resource: str) -> None:
+        """Somebody asked for its removal; what is added under its name later has no past."""
+        self._begins_anew.add(resource)
 
     def host_gone(self, host: Host) -> None:
         """The kernel closes what a dead process had open, or was about to open."""

@@ -1,0 +1,101 @@
+"""
+`Held`: one handle of a kind, on the real loop, without a cluster around it.
+
+It is what the agent makes of an assignment: the same handle, hold, lease and fence, with the test in the place of the
+cluster. To be made on a running loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from pydrm.agent.backoff import Backoff
+from pydrm.agent.fence import Fence
+from pydrm.agent.handle import Handle
+from pydrm.agent.hold import Bookmark, Hold
+from pydrm.agent.kind import Kind
+from pydrm.agent.lease import Lease
+from pydrm.clock import SystemClock
+from pydrm.core.records import Condition
+from pydrm.core.resource import Resource
+
+__all__ = ["Held", "until"]
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    """Return once *condition* is true; raises TimeoutError after *timeout_s* seconds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 (whatever it is, it announces nothing)
+            await asyncio.sleep(0.001)
+
+
+class Held:
+    """
+    *resource*, held by node "a" as incarnation 3, under a lease without end.
+
+    Attributes:
+        told: Each condition with its detail, in the order in which the cluster would have heard of them.
+        checkpoint: What was saved last, encoded; what is given is what an earlier holder has saved.
+    """
+
+    def __init__(self, kind: Kind, resource: Resource, token: int = 7, checkpoint: bytes | None = None) -> None:
+        self.told: list[tuple[Condition, str]] = []
+        self.fence = Fence()
+        self.lease = Lease()
+        self.lease.incarnation = 3
+        self.lease.deadline = float("inf")
+        clock = SystemClock()
+        self.handle = Handle(
+            (resource.id, 0),
+            token,
+            fence=self.fence,
+            clock=clock,
+            backoff=Backoff(random.Random(7), base_s=0.01, cap_s=0.05),
+            give_up_after=0,
+            told=lambda handle: self.told.append((handle.condition, handle.detail)),
+            gave_up=lambda handle: None,
+        )
+        self.checkpoint = checkpoint
+        self.hold = Hold(
+            resource,
+            token,
+            "a",
+            3,
+            lease=self.lease,
+            fence=self.fence,
+            clock=clock,
+            tell=self.handle.tell,
+            checkpoints=Bookmark(note=self._note, newest=lambda: self.checkpoint),
+        )
+        self.task = asyncio.create_task(self.handle.live(kind, self.hold))
+        self.handle.owns(self.task)
+
+    def _note(self, value: bytes) -> asyncio.Future[None]:
+        self.checkpoint = value
+        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        saved.set_result(None)
+        return saved
+
+    @property
+    def conditions(self) -> list[Condition]:
+        return [condition for condition, _ in self.told]
+
+    @property
+    def is_open(self) -> bool:
+        return self.handle.condition is Condition.OPEN
+
+    async def until_open(self) -> None:
+        await until(lambda: self.is_open)
+
+    async def release(self, close_timeout_s: float = 5.0) -> None:
+        """As the agent does when the resource goes to another node."""
+        await self.handle.end(close_timeout_s)
+
+    async def end_lease(self) -> None:
+        """As the warden does: the deadline is over, sockets are shut, then the app's loop hears of it."""
+        self.lease.deadline = 0.0
+        self.fence.shut_sockets()
+        self.handle.cut()
+        await asyncio.wait({self.task})
