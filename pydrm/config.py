@@ -21,6 +21,8 @@ from typing import Any, Literal, cast
 import attrs
 
 from pydrm.address import checked_address, is_loopback, is_wildcard
+from pydrm.budgets import budget_of
+from pydrm.core.commands import SetBudget
 from pydrm.core.records import SOURCE_PREFIX
 from pydrm.core.resource import Resource
 from pydrm.errors import ConfigurationError, InvalidResource
@@ -59,6 +61,7 @@ class Config:
             one.
         resources: Added if absent once the node has joined.
         sources: The same; each of a kind that begins with "source.", which may be left out of what is given.
+        budgets: Set then for groups that have none.
     """
 
     cluster: str
@@ -82,6 +85,7 @@ class Config:
     peers: Mapping[str, str] = MappingProxyType({})
     resources: tuple[Resource, ...] = ()
     sources: tuple[Resource, ...] = ()
+    budgets: tuple[SetBudget, ...] = ()
 
     @classmethod
     def load(cls, path: Path | str | None = None, environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
@@ -125,7 +129,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     Unlike a file, the environment is not ours alone (Kubernetes puts PYDRM_SERVICE_HOST there for a
     service called pydrm), so only a name that looks like a misspelt one of ours is refused.
     """
-    names = [name for name in _NAMES if name not in ("resources", "sources")]
+    names = [name for name in _NAMES if name not in ("resources", "sources", "budgets")]
     said: dict[str, Any] = {}
     for variable, value in environ.items():
         if not variable.startswith("PYDRM_") or not value:
@@ -206,6 +210,7 @@ def _checked(said: Mapping[str, Any]) -> Config:
         peers=MappingProxyType(peers),
         resources=resources,
         sources=sources,
+        budgets=_budgets(said.get("budgets", {})),
     )
 
 
@@ -346,6 +351,15 @@ def _refuse_twice(resources: Iterable[Resource]) -> None:
         if resource.id in seen:
             raise InvalidResource("is there twice", resource=resource.id, field="id")
         seen.add(resource.id)
+
+
+def _budgets(value: object) -> tuple[SetBudget, ...]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError('must be tables, [pydrm.budgets."api.example.com"]', field="budgets")
+    for group, limits in value.items():
+        if not isinstance(limits, Mapping):
+            raise ConfigurationError(f"must be a table of limits, not {limits!r}", field=f"budgets.{group}")
+    return tuple(budget_of(group, limits, prefix=f"budgets.{group}.") for group, limits in value.items())
 
 
 def _warn_of_open_doors(config: Config) -> None:

@@ -10,11 +10,12 @@ from typing import Protocol, cast, runtime_checkable
 
 from msgspec.structs import replace
 
-from pydrm.agent.kind import Kinds
+from pydrm.agent.kind import Grouped, Kind, Kinds
+from pydrm.budgets import checked_group
 from pydrm.core.records import Definition
 from pydrm.core.resource import Resource
 from pydrm.engine import definition_of
-from pydrm.errors import InvalidResource
+from pydrm.errors import ConfigurationError, InvalidResource
 
 __all__ = ["PART_DEFINITIONS_MAX", "Intake", "flatten", "parts"]
 
@@ -24,6 +25,8 @@ PART_BYTES_MAX = 256 * 1024
 
 # What a definition takes in a command besides its id, kind and fields: the names of its members, and some spare.
 DEFINITION_OVERHEAD_BYTES = 64
+
+PRIORITY_MAX = 1_000_000
 
 
 @runtime_checkable
@@ -43,6 +46,10 @@ class Intake:
         Raises:
             InvalidResource: It is none, its kind has no handler on this node, or the kind refuses its fields.
         """
+        self.definition(resource)
+
+    def definition(self, resource: Resource) -> Definition:
+        """*resource* as the cluster keeps it, checked by its kind. Raises InvalidResource as `validate`."""
         if not isinstance(resource, Resource):
             raise InvalidResource(f"must be a Resource, not {resource!r}", resource=repr(resource)[:40], field="id")
         kind = self._kinds.get(resource.kind)
@@ -50,14 +57,10 @@ class Intake:
             message = f"no handler is registered for {resource.kind!r} (registered: {', '.join(self._kinds)})"
             raise InvalidResource(message, resource=resource.id, field="kind")
         _validate_give_up_after(resource)
+        _validate_priority(resource)
         kind.validate(resource)
-
-    def definition(self, resource: Resource) -> Definition:
-        """*resource* as the cluster keeps it, checked by its kind. Raises InvalidResource."""
-        self.validate(resource)
-        kind = self._kinds.get(resource.kind)
-        definition = definition_of(resource)
-        return replace(definition, topics=kind.topics(resource)) if isinstance(kind, Subscriber) else definition
+        topics = kind.topics(resource) if isinstance(kind, Subscriber) else ()
+        return replace(definition_of(resource), topics=topics, group=_group(resource, kind))
 
     def parts(self, definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]:
         """*definitions*, in order, in as few parts as fit into commands."""
@@ -89,6 +92,13 @@ def _validate_give_up_after(resource: Resource) -> None:
         raise InvalidResource(message, resource=resource.id, field="give_up_after")
 
 
+def _validate_priority(resource: Resource) -> None:
+    priority = resource.get("priority", 0)
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > PRIORITY_MAX:
+        message = f"must be a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}, not {priority!r}"
+        raise InvalidResource(message, resource=resource.id, field="priority")
+
+
 def flatten(resources: Iterable[Resource | Iterable[Resource]]) -> list[Resource]:
     flat: list[Resource] = []
     for item in resources:
@@ -118,4 +128,20 @@ def parts(definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]
 def _bytes_of(definition: Definition) -> int:
     named = len(definition.id.encode()) + len(definition.kind.encode())
     topics = sum(len(topic.encode()) + 3 for topic in definition.topics)
-    return len(definition.fields) + named + topics + DEFINITION_OVERHEAD_BYTES
+    return len(definition.fields) + named + topics + len(definition.group.encode()) + DEFINITION_OVERHEAD_BYTES
+
+
+def _group(resource: Resource, kind: Kind) -> str:
+    """What its field `budget` says, or else its kind."""
+    said = "budget" in resource.fields
+    group: object = ""
+    if said:
+        group = resource["budget"]
+    elif isinstance(kind, Grouped):
+        group = kind.group(resource)
+    if group == "":
+        return ""
+    try:
+        return checked_group(group, "")
+    except ConfigurationError as error:
+        raise InvalidResource(str(error), resource=resource.id, field="budget" if said else "kind") from None

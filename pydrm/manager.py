@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.publishing import Publication
+from pydrm.budgets import budget_of, budget_rows, checked_group
 from pydrm.config import Config
 from pydrm.core.commands import (
     AddResources,
@@ -27,6 +28,7 @@ from pydrm.core.commands import (
     Refused,
     RemoveResources,
     ResumeResources,
+    SetBudget,
 )
 from pydrm.core.records import Definition, NodeState, Phase
 from pydrm.core.resource import Json, Resource
@@ -92,6 +94,7 @@ class ResourceManager:
         resources: Added on start if absent.
         sources: Where further resources come from; added on start if absent. Tables as in the configuration file,
             whose `kind` is "http", "file" or the name of one of the app's; or resources of the kind "source.http" etc.
+        budgets: Limits by group, as `set_budget` has them; set on start for groups that have none.
         host: What the node stands on; for simulations.
 
     Raises:
@@ -122,6 +125,7 @@ class ResourceManager:
         checkpoint_interval: float | None = None,
         resources: Iterable[Resource] = (),
         sources: Iterable[Resource | Mapping[str, Any]] = (),
+        budgets: Mapping[str, Mapping[str, float]] | None = None,
         host: Host | None = None,
     ) -> None:
         config = Config.load(
@@ -145,6 +149,7 @@ class ResourceManager:
             checkpoint_interval=checkpoint_interval,
             resources=tuple(resources),
             sources=tuple(sources),
+            budgets=budgets,
         )
         self._prepare(config, close_timeout, host or SystemHost())
 
@@ -264,6 +269,7 @@ class ResourceManager:
             self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
         node = self._node
         await node.until_joined()
+        await self._set_configured(node)
         await self._add_configured(node)
 
     async def stop(self) -> None:
@@ -400,6 +406,49 @@ class ResourceManager:
         publishing = self._running().publishing
         return await publishing.publish(topic, payload, event_id=event_id, by=None, timeout=timeout)
 
+    async def set_budget(
+        self,
+        group: str,
+        *,
+        connects_per_second: float | None = None,
+        connections: int | None = None,
+        requests_per_second: float | None = None,
+        sessions_per_day: int | None = None,
+        timeout: float = 10,
+    ) -> None:
+        """
+        Limit what all nodes together do to the third party of *group*, in place of all its limits before.
+
+        A resource is of the group that its field `budget` names, or else of the one that its kind says: the host that
+        it connects to. docs/budgets.md says how exactly each limit is kept. Nothing that is open is closed.
+
+        Args:
+            connections: At once.
+            requests_per_second: For handlers that call `hold.may_request`.
+            sessions_per_day: Connections that are begun within any 24 hours.
+
+        Raises:
+            ConfigurationError: A limit cannot be one, or there is none; nothing was changed.
+            Unavailable: No majority answered within *timeout* seconds. It may still take effect; repeat it.
+        """
+        limits = {
+            "connects_per_second": connects_per_second,
+            "connections": connections,
+            "requests_per_second": requests_per_second,
+            "sessions_per_day": sessions_per_day,
+        }
+        await self._propose(budget_of(group, limits), timeout)
+
+    async def remove_budget(self, group: str, *, timeout: float = 10) -> bool:
+        """
+        Take all limits of *group* away; whether there were any. A holdback goes on until it is over.
+
+        Raises:
+            Unavailable: No majority answered within *timeout* seconds. It may still take effect; repeat it.
+        """
+        done = await self._propose(SetBudget(checked_group(group, "group")), timeout)
+        return done.updated > 0
+
     # --- readings ----------------------------------------------------------------------------------------------------
 
     def get(self, id: str) -> Resource | None:
@@ -426,6 +475,10 @@ class ResourceManager:
     def resources(self) -> list[dict[str, Any]]:
         """{id, kind, state, holder, token, detail, next_try} of each resource, as this node knows it; by id."""
         return list(resource_rows(self._node.engine.state)) if self._node is not None else []
+
+    def budgets(self) -> list[dict[str, Any]]:
+        """Each group that is limited or held back, as this node knows it: see `pydrm.budgets.budget_rows`."""
+        return list(budget_rows(self._node.engine.state)) if self._node is not None else []
 
     def status(self) -> dict[str, Any]:
         """How this node sees its cluster, as JSON values."""
@@ -495,6 +548,16 @@ class ResourceManager:
             except Unavailable:
                 # The node has joined, so a majority was there and will be again; `stop` ends the waiting.
                 self._running()
+
+    async def _set_configured(self, node: Node) -> None:
+        budgets = node.engine.state.budgets
+        for budget in self._config.budgets:
+            while not (budget.group in budgets and budgets[budget.group].limits):
+                try:
+                    await self._propose(budget, 10)
+                except Unavailable:
+                    # As with resources.
+                    self._running()
 
     async def _wait_for_company(self, node: Node) -> None:
         deadline = self._clock.now() + COMPANY_TIMEOUT_S

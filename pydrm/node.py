@@ -25,6 +25,7 @@ from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.ledger_watch import LedgerWatch
 from pydrm.agent.publishing import Publishing
+from pydrm.agent.shares import Shares
 from pydrm.agent.warden import Warden
 from pydrm.config import Config
 from pydrm.core.commands import Done, Drain, Resign
@@ -71,6 +72,7 @@ class Node:
         app = Mailbox(asyncio.get_running_loop())
         fence = Fence()
         watch = LedgerWatch()
+        shares = Shares(config.node)
         self.warden = Warden(
             config.node,
             self.lease,
@@ -87,6 +89,7 @@ class Node:
             new_nonce=host.new_id,
             exit=host.exit,
             ledger=watch,
+            shares=shares,
         )
         self.engine = Engine(
             EngineConfig(
@@ -123,6 +126,7 @@ class Node:
             random=host.random,
             close_timeout_s=close_timeout_s,
             ledger=LedgerAccess(self.deliveries, self.publishing),
+            shares=shares,
             give_up_after=config.give_up_after,
             quarantine_s=config.quarantine,
             checkpoint_interval_s=config.checkpoint_interval,
@@ -289,6 +293,9 @@ class Node:
 
     def unfenced(self) -> None:
         self.agent.unfenced()
+
+    def budgeted(self, group: str) -> None:
+        self.agent.budgeted(group)
 
 
 def _security(config: Config) -> Security:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pydrm.agent.hold import Hold
@@ -9,7 +11,9 @@ from pydrm.agent.kind import Kinds
 from pydrm.core.records import Definition
 from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
+from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.custom import FunctionKind
+from pydrm.handlers.websocket import Websocket
 from pydrm.intake import PART_BYTES_MAX, PART_DEFINITIONS_MAX, Intake, flatten, parts
 
 
@@ -55,3 +59,71 @@ def test_resources_may_come_one_by_one_or_in_any_iterable() -> None:
 
 def test_what_could_be_taken_apart_by_mistake_stays_whole() -> None:
     assert flatten(("r1", {"id": "r1"})) == ["r1", {"id": "r1"}]
+
+
+class OfHost:
+    """A kind that knows whom its resources connect to."""
+
+    def validate(self, resource: Resource) -> None:
+        """Everything goes."""
+
+    def group(self, resource: Resource) -> str:
+        return str(resource.get("host", ""))
+
+    async def run(self, hold: object) -> None:
+        """Nothing is held here."""
+
+
+class OfNobody:
+    def validate(self, resource: Resource) -> None:
+        """Everything goes."""
+
+    async def run(self, hold: object) -> None:
+        """Nothing is held here."""
+
+
+def intake() -> Intake:
+    kinds = Kinds()
+    kinds.register("of-host", OfHost())
+    kinds.register("of-nobody", OfNobody())
+    kinds.register("websocket", Websocket(Callbacks()))
+    return Intake(kinds)
+
+
+@pytest.mark.parametrize(
+    ("resource", "group"),
+    [
+        (Resource("r", kind="of-nobody"), ""),
+        (Resource("r", kind="of-nobody", budget="mine"), "mine"),
+        (Resource("r", kind="of-host", host="api.example.com"), "api.example.com"),
+        (Resource("r", kind="of-host", host="api.example.com", budget="mine"), "mine"),
+        (Resource("r", kind="of-host", host="api.example.com", budget=""), ""),
+        (Resource("r", kind="websocket", url="wss://API.example.com:9443/r/{id}"), "api.example.com"),
+        (Resource("r", kind="websocket", url="wss://{node}.example.com/"), ""),
+    ],
+)
+def test_the_group_of_a_resource_is_what_it_says_or_else_what_its_kind_says(resource: Resource, group: str) -> None:
+    (definition,) = asyncio.run(intake().definitions([resource]))
+
+    assert definition.group == group
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"budget": 7}, "budget"),
+        ({"budget": None}, "budget"),
+        ({"budget": "g" * 257}, "budget"),
+        ({"budget": "a\nb"}, "budget"),
+        ({"priority": 1.5}, "priority"),
+        ({"priority": True}, "priority"),
+        ({"priority": "high"}, "priority"),
+        ({"priority": 10**7}, "priority"),
+        ({"host": "h" * 300}, "kind"),
+    ],
+)
+def test_a_budget_or_a_priority_that_cannot_be_one_is_refused_by_name(fields: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidResource) as refused:
+        intake().validate(Resource("r", kind="of-host", **fields))
+
+    assert (refused.value.resource, refused.value.field) == ("r", field)

@@ -9,6 +9,9 @@ Requests and answers of the admin API; the one module here that imports aiohttp.
     GET  /v1/webhooks/failed     what is not tried any more; ?resource=WEBHOOK
     POST /v1/webhooks/replay     {"resource": null or WEBHOOK, "event_ids": null or [...]}: try it anew
     POST /v1/events              {"topic": ..., "payload": JSON, "event_id": null or ...}: publish it
+    GET  /v1/budgets             what all nodes together may do to third parties
+    POST /v1/budgets             {"group": "...", "connections": 10, ...}: set all limits of a group
+    POST /v1/budgets/remove      {"group": "..."}
     POST /v1/resources/pause     {"ids": [...], "reason": "..."}: have nobody hold them
     POST /v1/resources/resume    {"ids": [...]}
     POST /v1/voters/add, remove, replace    {"name": "..."}: who has a vote
@@ -35,6 +38,7 @@ from aiohttp import web
 
 from pydrm.admin.problem import Problem, problem_of
 from pydrm.admin.server import Manager
+from pydrm.budgets import LIMITS
 from pydrm.core.resource import Resource
 from pydrm.errors import ClusterRefused, ConfigurationError, DrmError
 
@@ -61,6 +65,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 class _Voter(msgspec.Struct, forbid_unknown_fields=True):
     name: str
+
+
+class _Group(msgspec.Struct, forbid_unknown_fields=True):
+    group: str
 
 
 class _Ids(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,6 +104,9 @@ def application(manager: Manager, *, own_host: str) -> web.Application:
     app.router.add_get("/v1/webhooks/failed", _failed)
     app.router.add_post("/v1/webhooks/replay", _replay)
     app.router.add_post("/v1/events", _publish)
+    app.router.add_get("/v1/budgets", _budgets)
+    app.router.add_post("/v1/budgets", _set_budget)
+    app.router.add_post("/v1/budgets/remove", _remove_budget)
     app.router.add_post("/v1/resources/pause", _pause)
     app.router.add_post("/v1/resources/resume", _resume)
     app.router.add_post("/v1/voters/{change:add|remove|replace}", _change_voters)
@@ -165,6 +176,31 @@ async def _body(request: web.Request, type: type[T], form: str) -> T:
         return msgspec.json.decode(await request.read(), type=type)
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"the body must be {form}: {error}") from error
+
+
+async def _budgets(request: web.Request) -> web.Response:
+    return _answer(request.app[_manager_key].budgets())
+
+
+async def _set_budget(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    said = await _body(request, dict[str, Any], '{"group": "...", "connections": 10, ...}')
+    group = said.pop("group", None)
+    for name in said:
+        if name not in LIMITS:
+            raise ConfigurationError(f"is unknown; known are {', '.join(LIMITS)}", field=name)
+    if not isinstance(group, str):
+        raise ConfigurationError("is missing, or no string", field="group")
+    await request.app[_manager_key].set_budget(group, timeout=timeout, **said)
+    return _answer({"set": group})
+
+
+async def _remove_budget(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    group = (await _body(request, _Group, '{"group": "..."}')).group
+    if not await request.app[_manager_key].remove_budget(group, timeout=timeout):
+        raise ClusterRefused(f"{group!r} has no budget", reason="not-found")
+    return _answer({"removed": group})
 
 
 async def _change_voters(request: web.Request) -> web.Response:

@@ -64,6 +64,20 @@ class Manager(Protocol):
     async def publish(
         self, topic: str, payload: Json, *, event_id: str | None = None, timeout: float = 10
     ) -> Publication: ...
+    def budgets(self) -> list[dict[str, Any]]: ...
+
+    async def set_budget(
+        self,
+        group: str,
+        *,
+        connects_per_second: float | None = None,
+        connections: int | None = None,
+        requests_per_second: float | None = None,
+        sessions_per_day: int | None = None,
+        timeout: float,
+    ) -> None: ...
+
+    async def remove_budget(self, group: str, *, timeout: float) -> bool: ...
 
     async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]: ...
 

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.budgets import Budgets, Gate
 from pydrm.agent.checkpoints import Checkpoints
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
@@ -23,6 +24,7 @@ from pydrm.agent.lease import Lease
 from pydrm.agent.pace import Handoffs
 from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
 from pydrm.agent.reporter import Cluster, Reporter
+from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
 from pydrm.core import commands
 from pydrm.core.commands import Failure, HandleReport
@@ -52,6 +54,7 @@ class Agent:
         quarantine_s: How long what no node could open is left alone.
         checkpoint_interval_s: How often one resource's checkpoint may be saved.
         ledger: What holds have of it; without one, nothing is published or delivered.
+        shares: Kept by the engine's thread.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Agent:
         quarantine_s: float = 60.0,
         checkpoint_interval_s: float = 1.0,
         ledger: LedgerAccess | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -119,6 +123,16 @@ class Agent:
             backoff=Backoff(random, base_s=0.05, cap_s=1.0),
             interval_s=checkpoint_interval_s,
         )
+        self._budgets = Budgets(
+            node,
+            lambda: self._incarnation,
+            cluster,
+            shares or Shares(node),
+            clock=clock,
+            random=random,
+            parts=self._parts_with_slot,
+            goes_on=self._opens_again,
+        )
 
     # --- what the warden calls ---------------------------------------------------------------------------------------
 
@@ -136,6 +150,7 @@ class Agent:
         self._checkpoints.clear()
         if self._ledger is not None:
             self._ledger.deliveries.clear()
+        self._budgets.clear()
         self._handoffs.clear()
         self._may_open = not self._closed
         self._look_at_all()
@@ -153,6 +168,10 @@ class Agent:
         """The same incarnation has a lease again: open what is still ours."""
         self._may_open = not self._closed
         self._look_at_all()
+
+    def budgeted(self, group: str) -> None:
+        """The group's budget is another one."""
+        self._budgets.changed(group)
 
     # --- what the manager calls --------------------------------------------------------------------------------------
 
@@ -177,6 +196,7 @@ class Agent:
             tasks.create_task(self._checkpoints.run(), name="pydrm checkpoints")
             if self._ledger is not None:
                 tasks.create_task(self._ledger.deliveries.run(), name="pydrm deliveries")
+            tasks.create_task(self._budgets.run(), name="pydrm budgets")
             while True:
                 await self._wait_for_work()
                 for key in list(islice(self._dirty, LOOK_BATCH)):
@@ -296,6 +316,7 @@ class Agent:
             self.changed([key])
             return
         resource = resource_of(record.definition)
+        gate = self._budgets.gate(key, token, record.definition.group, resource.get("priority"))
         handle = Handle(
             key,
             token,
@@ -305,6 +326,7 @@ class Agent:
             give_up_after=self._patience(key, resource),
             told=self._told,
             gave_up=lambda handle: self._reporter.gave_up(Failure(*key, token, handle.detail)),
+            gate=gate,
         )
         hold = Hold(
             resource,
@@ -319,13 +341,14 @@ class Agent:
                 note=partial(self._checkpoints.note, key, token), newest=partial(self._checkpoints.newest, key, token)
             ),
             ledger=self._ledger,
+            budget=gate,
         )
         kind = self._kind(resource)
         self._opening[token] = now
         self._handles.setdefault(key, {})[token] = handle
         task = self._tasks.create_task(handle.live(kind, hold), name=f"pydrm {resource.id}")
         handle.owns(task)
-        task.add_done_callback(partial(self._gone, handle))
+        task.add_done_callback(partial(self._gone, handle, gate))
         # After a fence the cluster may still think of it as open.
         self._reporter.reported(HandleReport(*key, token, handle.condition))
 
@@ -350,7 +373,8 @@ class Agent:
             for handle in handles.values():
                 handle.cut()
 
-    def _gone(self, handle: Handle, task: asyncio.Task[None]) -> None:
+    def _gone(self, handle: Handle, gate: Gate | None, task: asyncio.Task[None]) -> None:
+        self._budgets.forget(gate)
         handles = self._handles[handle.key]
         del handles[handle.token]
         if not handles:
@@ -380,6 +404,14 @@ class Agent:
         if handle.condition is Condition.OPEN and not handle.proven and self._failed(handle.key):
             assert self._tasks is not None
             self._tasks.create_task(handle.prove(), name=f"pydrm prove {handle.key[0]}")
+
+    def _parts_with_slot(self, token: int) -> bool:
+        """What waits for its budget must not keep others from being opened."""
+        self._woken.set()
+        return self._opening.pop(token, None) is not None
+
+    def _opens_again(self, token: int) -> None:
+        self._opening[token] = self._clock.now()
 
     def _failed(self, key: AssignmentKey) -> tuple[Incarnation, ...]:
         assignment = self._cluster.state.assignments.get(key)

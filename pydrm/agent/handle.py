@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.fence import Fence
@@ -21,7 +22,7 @@ from pydrm.clock import Clock
 from pydrm.core.records import AssignmentKey, Condition
 from pydrm.errors import ConfigurationError, Fenced, Permanent, Temporary
 
-__all__ = ["CUT_TIMEOUT_S", "STABLE_S", "Handle"]
+__all__ = ["CUT_TIMEOUT_S", "STABLE_S", "Gate", "Handle"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,16 @@ NEXT_TRY_SHOWN_S = 1.0
 
 # How long to leave it alone once another node was asked for, for the cluster to decide.
 DECISION_S = 1.0
+
+
+class Gate(Protocol):
+    """What a run of the handler has to wait for."""
+
+    async def enter(self, waits: Callable[[str], None]) -> None:
+        """Return when it may connect; *waits* is called with what it waits for, if that takes a while."""
+
+    def leave(self, delay: float | None) -> None:
+        """It has nothing open, and tries again after so many seconds; None for never."""
 
 
 class Handle:
@@ -57,6 +68,7 @@ class Handle:
         give_up_after: int,
         told: Callable[[Handle], None],
         gave_up: Callable[[Handle], None],
+        gate: Gate | None = None,
     ) -> None:
         self.key = key
         self.token = token
@@ -71,6 +83,7 @@ class Handle:
         self._give_up_after = give_up_after
         self._told = told
         self._gave_up = gave_up
+        self._gate = gate
         self._failures = 0
         self._hold: Hold | None = None
         self._task: asyncio.Task[None] | None = None
@@ -100,6 +113,7 @@ class Handle:
         self._hold = hold
         # A handler that swallows its cancellation and returns must not be run again either.
         while self.stage is Stage.LIVE:
+            await self._enter()
             # Known to the fence before the lease is looked at: so either it is seen to be over, or this will be cut.
             self._fence.opened(self.token)
             try:
@@ -109,6 +123,8 @@ class Handle:
             finally:
                 hold.cut()
                 self._fence.closed(self.token)
+            if self._gate is not None:
+                self._gate.leave(delay)
             await self._wait(delay)
 
     async def end(self, close_timeout_s: float) -> None:
@@ -138,6 +154,22 @@ class Handle:
         if self._hold is not None:
             self._hold.revoke()
         self._task.cancel()
+
+    async def _enter(self) -> None:
+        if self._gate is None:
+            return
+        said = ""
+
+        def say(detail: str) -> None:
+            nonlocal said
+            said = detail
+            # What was open may have been closed to come back; what fails goes on doing so, until it is open.
+            failed = self.condition in (Condition.RETRYING, Condition.FAILED)
+            self._note(self.condition if failed else Condition.OPENING, detail)
+
+        await self._gate.enter(say)
+        if said and self.detail == said:
+            self._note(self.condition, "")
 
     async def _run_once(self, kind: Kind, hold: Hold) -> float | None:
         """One run of the handler; returns how long to wait before the next, None for ever."""

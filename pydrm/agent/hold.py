@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -26,7 +26,7 @@ from pydrm.core.resource import Json, Resource
 from pydrm.engine.codec import decode_checkpoint, encode_checkpoint
 from pydrm.errors import Fenced, InvalidResource
 
-__all__ = ["DETAIL_CHARACTERS_MAX", "Bookmark", "Hold", "LedgerAccess", "Message"]
+__all__ = ["DETAIL_CHARACTERS_MAX", "Bookmark", "GroupBudget", "Hold", "LedgerAccess", "Message"]
 
 DETAIL_CHARACTERS_MAX = 200
 
@@ -76,6 +76,16 @@ class LedgerAccess:
     publishing: Publishing
 
 
+class GroupBudget(Protocol):
+    """The budget that a hold's requests go by; the agent's."""
+
+    async def may_request(self) -> None:
+        """Return when one more request is within it."""
+
+    def hold_back(self, seconds: float, reason: str) -> None:
+        """Have nobody connect or request anything for so long."""
+
+
 class Hold:
     """
     One assignment to this node, under one fencing token. Belongs to the app's loop.
@@ -87,6 +97,7 @@ class Hold:
     """
 
     __slots__ = (
+        "_budget",
         "_checkpoints",
         "_clock",
         "_fence",
@@ -114,6 +125,7 @@ class Hold:
         tell: Tell,
         checkpoints: Bookmark,
         ledger: LedgerAccess | None = None,
+        budget: GroupBudget | None = None,
     ) -> None:
         self.resource = resource
         self.token = token
@@ -125,6 +137,7 @@ class Hold:
         self._tell = tell
         self._checkpoints = checkpoints
         self._ledger = ledger
+        self._budget = budget
         self._sockets: list[socket.socket] = []
         self._revoked = False
 
@@ -218,6 +231,32 @@ class Hold:
         """Where the deliveries of this subscription are; for kinds that deliver. Close it in the end."""
         assert self._ledger is not None, "this hold has no ledger"
         return self._ledger.deliveries.desk(self.resource.id, self.token)
+
+    async def may_request(self) -> None:
+        """
+        Return when this handler may send one more request: within the budget of the resource's group, and not while
+        the group is held back. At once, for a resource without a budget.
+
+        All nodes share the rate: this one has the part of it that it has of the group's resources.
+
+        Raises:
+            Fenced: This hold is over; send nothing.
+        """
+        if self._budget is not None:
+            await self._budget.may_request()
+        if not self.valid:
+            raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")
+
+    def hold_back(self, seconds: float, reason: str = "") -> None:
+        """
+        Say that the third party wants to be left alone for *seconds*, as by HTTP 429 or Retry-After.
+
+        On this node from now on, and on all others as soon as they hear of it, nothing is opened for the resource's
+        group and `may_request` does not return until the time is over; a day at most. What is open stays open. It does
+        nothing for a resource of no group. *reason* is shown to people.
+        """
+        if self._budget is not None:
+            self._budget.hold_back(seconds, reason)
 
     def guard(self, sock: socket.socket) -> None:
         """

@@ -8,13 +8,13 @@ those that its own app has registered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydrm.agent.hold import Hold
 from pydrm.core.resource import KIND_BYTES_MAX, Resource
 from pydrm.errors import ConfigurationError
 
-__all__ = ["Kind", "Kinds"]
+__all__ = ["Grouped", "Kind", "Kinds"]
 
 
 class Kind(Protocol):
@@ -37,6 +37,14 @@ class Kind(Protocol):
         close timeout; cancelled when it is not, or a second time, it must cut at once. Whatever it raises
         or returns otherwise is followed by another run after a backoff, except that `Permanent` ends it.
         """
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A kind that knows whom its resources connect to."""
+
+    def group(self, resource: Resource) -> str:
+        """The group whose budget *resource* is held within, such as the host that it connects to; "" for none."""
 
 
 class Kinds:

@@ -83,6 +83,10 @@ class Outbox(Generic[T]):
             self._items[item.token] = item
             self._any.set()
 
+    def holds(self, token: int) -> bool:
+        """Whether something about it is still to be said, or is under way."""
+        return token in self._items
+
     def clear(self) -> None:
         """Forget all: it was about an incarnation that is over."""
         self._items.clear()

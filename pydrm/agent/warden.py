@@ -12,13 +12,24 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from pydrm.agent.budget_watch import BudgetWatch
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
 from pydrm.agent.ledger_watch import LedgerWatch
 from pydrm.agent.quarantine import QuarantineWatch
+from pydrm.agent.shares import Shares
 from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
-from pydrm.core.changes import AssignmentChanged, AssignmentDropped, Defined, LeaseEnded, NodeChanged, Undefined
+from pydrm.core.changes import (
+    AssignmentChanged,
+    AssignmentDropped,
+    BudgetChanged,
+    BudgetDropped,
+    Defined,
+    LeaseEnded,
+    NodeChanged,
+    Undefined,
+)
 from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Refused, Renew, Request
 from pydrm.core.events import Delivery
 from pydrm.core.ledger_commands import ForgetPublished
@@ -60,6 +71,9 @@ class Listener(Protocol):
     def unfenced(self) -> None:
         """The lease goes on: what is still this node's may be opened again."""
 
+    def budgeted(self, group: str) -> None:
+        """The group's budget is another one."""
+
 
 class Warden:
     """The engine's participant."""
@@ -82,6 +96,7 @@ class Warden:
         new_nonce: Callable[[], str],
         exit: Callable[[int], None] = os._exit,
         ledger: LedgerWatch | None = None,
+        shares: Shares | None = None,
     ) -> None:
         """
         Args:
@@ -104,6 +119,8 @@ class Warden:
         self._watch = LeaseWatch()
         self._quarantines = QuarantineWatch()
         self._ledger = ledger or LedgerWatch()
+        self._budgets = BudgetWatch()
+        self._shares = shares or Shares(node)
         self._mine: set[AssignmentKey] = set()
         self._changed: dict[AssignmentKey, None] = {}
         self._answered_at = clock.now()
@@ -148,8 +165,12 @@ class Warden:
                     self._act(self._keeper.lease_ended(change.node.name, change.node.incarnation, now))
             elif isinstance(change, (Defined, Undefined)):
                 self._quarantines.note(change, now)
+            elif isinstance(change, (BudgetChanged, BudgetDropped)):
+                self._note_budget(change, now)
             else:
                 self._ledger.note(change, now)
+        if self._port.state.index.touched:
+            self._shares.update(self._port.state, now)
         if isinstance(request.command, ForgetPublished) and isinstance(outcome.answer, Refused):
             self._ledger.forgot(request.command.through)
         if isinstance(request.command, Renew):
@@ -160,6 +181,10 @@ class Warden:
         self._watch.restored(state.nodes.values(), now)
         self._quarantines.restored(state, now)
         self._ledger.restored(state, now)
+        self._budgets.restored(state, now)
+        self._shares.restored(state, now)
+        for group in state.budgets:
+            self._app.post(self._listener.budgeted, group)
         for step in self._keeper.restored(state.nodes.get(self._node), now):
             self._act(step)
         mine = set(state.held_by(self._node, self._lease.incarnation))
@@ -180,7 +205,7 @@ class Warden:
         for expire in self._watch.due(now, footing.leads_since):
             _log.info("the lease of %s ended without renewal", expire.node, extra={"node": expire.node})
             self._port.submit(expire)
-        for end in self._quarantines.due(now, footing.leads_since):
+        for end in (*self._quarantines.due(now, footing.leads_since), *self._budgets.due(now, footing.leads_since)):
             self._port.submit(end)
         forget = self._ledger.due(now, footing.leads_since)
         if forget is not None:
@@ -239,6 +264,12 @@ class Warden:
                 self._changed[key] = None
                 return
         self._note_dropped(key)
+
+    def _note_budget(self, change: BudgetChanged | BudgetDropped, now: float) -> None:
+        self._budgets.note(change, now)
+        self._shares.note(self._port.state, change, now)
+        group = change.budget.group if isinstance(change, BudgetChanged) else change.group
+        self._app.post(self._listener.budgeted, group)
 
     def _note_dropped(self, key: AssignmentKey) -> None:
         if key in self._mine:

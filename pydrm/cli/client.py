@@ -62,6 +62,17 @@ class Client:
         answer = self._request("POST", f"/v1/resources/remove?timeout={self._timeout:g}", {"ids": ids})
         return int(answer["removed"])
 
+    def budgets(self) -> list[dict[str, Any]]:
+        answer = self._request("GET", "/v1/budgets")
+        assert isinstance(answer, list)
+        return answer
+
+    def set_budget(self, group: str, limits: Mapping[str, float]) -> None:
+        self._request("POST", f"/v1/budgets?timeout={self._timeout:g}", {"group": group, **limits})
+
+    def remove_budget(self, group: str) -> None:
+        self._request("POST", f"/v1/budgets/remove?timeout={self._timeout:g}", {"group": group})
+
     def pause(self, ids: Sequence[str], reason: str) -> int:
         body = {"ids": ids, "reason": reason}
         return int(self._request("POST", f"/v1/resources/pause?timeout={self._timeout:g}", body)["paused"])

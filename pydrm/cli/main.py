@@ -55,6 +55,10 @@ def _run_command(arguments: argparse.Namespace) -> int:
             from pydrm.cli import recover
 
             return recover.run(arguments)
+        case "budgets":
+            from pydrm.cli import budgets
+
+            return budgets.run(arguments)
         case "certs":
             from pydrm.cli import certs
 
@@ -101,6 +105,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         from pydrm.cli.webhooks import add_arguments as add_webhooks_arguments
 
         add_webhooks_arguments(webhooks, _add_asking)
+    _add_budgets(commands.add_parser("budgets", help="what all nodes together may do to third parties; or change it"))
     pause = commands.add_parser("pause", help="have nobody hold resources, until they are resumed")
     pause.add_argument("ids", metavar="ID", nargs="+")
     pause.add_argument("--reason", metavar="TEXT", default="", help="shown with the resources")
@@ -152,6 +157,23 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
         of_change = changes.add_parser(change, help=help)
         of_change.add_argument("name", metavar="NODE")
         _add_asking(of_change)
+
+
+def _add_budgets(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Without a change, every group of resources that is limited or held back."
+    parser.set_defaults(change=None)
+    _add_asking(parser)
+    changes = parser.add_subparsers(dest="change", metavar="CHANGE")
+    set_budget = changes.add_parser("set", help="limit a group, in place of all its limits before")
+    set_budget.add_argument("group", metavar="GROUP", help="a host, or whatever resources have as their budget")
+    set_budget.add_argument("--connects-per-second", type=float, metavar="N")
+    set_budget.add_argument("--connections", type=int, metavar="N", help="at once")
+    set_budget.add_argument("--requests-per-second", type=float, metavar="N")
+    set_budget.add_argument("--sessions-per-day", type=int, metavar="N")
+    _add_asking(set_budget)
+    remove = changes.add_parser("remove", help="take a group's limits away")
+    remove.add_argument("group", metavar="GROUP")
+    _add_asking(remove)
 
 
 def _add_wal(parser: argparse.ArgumentParser) -> None:

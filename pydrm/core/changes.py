@@ -13,13 +13,15 @@ import msgspec
 
 from pydrm.core.commands import Answer
 from pydrm.core.ledger_changes import LedgerChange
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Settings
+from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Node, Record, Settings
 
 __all__ = [
     "Answered",
     "AssignmentChanged",
     "AssignmentDropped",
     "Audited",
+    "BudgetChanged",
+    "BudgetDropped",
     "Cause",
     "Change",
     "CheckpointDropped",
@@ -55,6 +57,7 @@ class Cause(enum.Enum):
     PARKED = "parked"
     RESUMED = "resumed"
     GIVEN_UP = "given-up"
+    PERMITTED = "permitted"
 
 
 class Formed(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +125,16 @@ class CheckpointDropped(msgspec.Struct, frozen=True, gc=False):
     slot: int
 
 
+class BudgetChanged(msgspec.Struct, frozen=True, gc=False):
+    budget: Budget
+
+
+class BudgetDropped(msgspec.Struct, frozen=True, gc=False):
+    """Nothing limits the group, and nothing holds it back."""
+
+    group: str
+
+
 class Audited(msgspec.Struct, frozen=True, gc=False):
     entry: AuditEntry
 
@@ -160,6 +173,8 @@ Change = (
     | AssignmentDropped
     | CheckpointSaved
     | CheckpointDropped
+    | BudgetChanged
+    | BudgetDropped
     | Audited
     | Answered
     | FloorRaised

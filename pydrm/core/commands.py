@@ -2,9 +2,9 @@
 What can be asked of the cluster, and what it answers.
 
 Commands are imperatives and plain values; the log carries them. A command that comes with a
-`RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire, Place, EndQuarantine and
-those about voters, protocol and recovery need none, because each names what it saw and is refused when
-that is no longer so.
+`RequestId` takes effect once however often it is delivered; Form, Join, Renew, Expire, Place, EndQuarantine,
+EndHoldback, EndHour and those about voters, protocol and recovery need none, because each names what it saw and is
+refused when that is no longer so.
 
 Many are made, and most live for as long as a request is under way; so Python's collector does not see them
 (`gc=False`). That is sound because they hold no cycle: they are frozen, and are made of what was there before.
@@ -32,6 +32,8 @@ __all__ = [
     "Command",
     "Done",
     "Drain",
+    "EndHoldback",
+    "EndHour",
     "EndQuarantine",
     "EndRecovery",
     "Expire",
@@ -41,6 +43,7 @@ __all__ = [
     "GiveUp",
     "Handle",
     "HandleReport",
+    "HoldBack",
     "Join",
     "PauseResources",
     "Place",
@@ -56,8 +59,13 @@ __all__ = [
     "RequestId",
     "Resign",
     "ResumeResources",
+    "Return",
+    "ReturnPermits",
     "Save",
     "SaveCheckpoints",
+    "SetBudget",
+    "Take",
+    "TakePermits",
 ]
 
 
@@ -252,6 +260,89 @@ class SaveCheckpoints(msgspec.Struct, frozen=True, gc=False):
     saves: tuple[Save, ...]
 
 
+class SetBudget(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Limit what all nodes together do to a group's third party, in place of older limits. 0 is no limit."""
+
+    group: str
+    connects_per_s: float = 0.0
+    connections: int = 0
+    requests_per_s: float = 0.0
+    sessions_per_day: int = 0
+
+
+class Take(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """
+    Names a handle that is about to connect, and whose budget that goes by.
+
+    Attributes:
+        opened: It has been open since before there was a limit: it is granted, even over the limit, and is no session.
+    """
+
+    resource: str
+    slot: int
+    token: int
+    group: str
+    opened: bool = False
+
+
+class TakePermits(msgspec.Struct, frozen=True, gc=False):
+    """
+    Begin a session for each of these, and have one of the group's connections until it is returned or the claim ends.
+
+    Those that were not granted are named in `Done.missing`: nothing is left, or the claim is over.
+    """
+
+    node: str
+    incarnation: int
+    takes: tuple[Take, ...]
+
+
+class Return(msgspec.Struct, frozen=True, gc=False):
+    """
+    Names a handle that has no connection.
+
+    Attributes:
+        permitted: How many times it had been granted one; once it was granted another, this one says nothing.
+    """
+
+    resource: str
+    slot: int
+    token: int
+    permitted: int
+
+
+class ReturnPermits(msgspec.Struct, frozen=True, gc=False):
+    """These have no connection for now, though their claims go on."""
+
+    node: str
+    incarnation: int
+    returns: tuple[Return, ...]
+
+
+class HoldBack(msgspec.Struct, frozen=True, gc=False):
+    """A third party has asked to be left alone: nobody connects for the group, or requests anything, for so long."""
+
+    node: str
+    incarnation: int
+    group: str
+    duration_ms: int
+    reason: str = ""
+
+
+class EndHoldback(msgspec.Struct, frozen=True, gc=False):
+    """The time of holdback *number* is over."""
+
+    group: str
+    number: int
+
+
+class EndHour(msgspec.Struct, frozen=True, gc=False):
+    """An hour has passed since *hour* of the group's sessions began."""
+
+    group: str
+    hour: int
+
+
 class ForceRelease(msgspec.Struct, frozen=True, gc=False):
     """Take an assignment from its holder without waiting for it; an exception to "one holder"."""
 
@@ -326,6 +417,12 @@ Command = (
     | SettleDeliveries
     | ReplayDeliveries
     | ForgetPublished
+    | SetBudget
+    | TakePermits
+    | ReturnPermits
+    | HoldBack
+    | EndHoldback
+    | EndHour
 )
 
 
@@ -378,6 +475,7 @@ class Done(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="done"
         created, updated, unchanged, removed: How many resources. Publish: how many subscriptions matched (*created*),
             and whether its id was published before (*unchanged*). ReplayDeliveries, ForgetPublished: how many.
         missing: Remove-, Pause-, ResumeResources: the ids that were not there. SaveCheckpoints: those of others.
+            TakePermits: those that were not granted.
         foreign: Add-, RemoveResources by a source: the ids that somebody else owns, which were left as they are.
     """
 

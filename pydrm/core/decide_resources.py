@@ -81,7 +81,8 @@ def _add_one(state: State, draft: Draft, newcomers: list[Assignment], definition
     record = state.records.get(definition.id)
     if record is None:
         draft.define(Record(definition, revision=draft.number()))
-        newcomers.append(Assignment(definition.id, 0, Phase.WAITING, weight=definition.weight, ticket=draft.number()))
+        ticket, group = draft.number(), definition.group
+        newcomers.append(Assignment(definition.id, 0, Phase.WAITING, definition.weight, ticket=ticket, group=group))
         return "created"
     assignment = state.assignments[key]
     if assignment.phase is Phase.REMOVING:

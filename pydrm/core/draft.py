@@ -92,6 +92,7 @@ class Draft:
             # What is added again after it was removed begins anew.
             parked=record.parked is not None and old.phase is not Phase.REMOVING,
             target=target,
+            group=definition.group,
         )
         new = after(old, event, given)
         if new is old:

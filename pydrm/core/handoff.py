@@ -71,7 +71,7 @@ class Given:
     What a cell may need to know.
 
     Attributes:
-        weight, revision: Of the resource's definition as it is now.
+        weight, revision, group: Of the resource's definition as it is now.
         ticket: A fresh one, should the assignment have to wait.
         following: Whether a definition waits for a removed resource to be gone.
         parked: Whether nobody is to hold the resource.
@@ -84,6 +84,7 @@ class Given:
     following: bool = False
     parked: bool = False
     target: Holder | None = None
+    group: str = ""
 
 
 Cell = Callable[[Assignment, Given], Assignment | None]
@@ -103,6 +104,7 @@ def _wait(assignment: Assignment, given: Given) -> Assignment:
         assignment,
         phase=Phase.PARKED if given.parked else Phase.WAITING,
         weight=given.weight,
+        group=given.group,
         holder=None,
         target=None,
         ticket=0 if given.parked else given.ticket,
@@ -112,8 +114,8 @@ def _wait(assignment: Assignment, given: Given) -> Assignment:
 
 def _start_moving(assignment: Assignment, given: Given) -> Assignment:
     if given.target is not None:
-        # Its weight counts where the target is, so a new definition's counts from here.
-        return replace(assignment, phase=Phase.OPENING, weight=given.weight, target=given.target)
+        # Its weight counts where the target is, so a new definition's counts from here. So does its group.
+        return replace(assignment, phase=Phase.OPENING, weight=given.weight, group=given.group, target=given.target)
     return replace(assignment, phase=Phase.RELEASING)
 
 
@@ -186,7 +188,7 @@ def _forced(cell: Cell) -> Cell:
 
 
 def _update_waiting(assignment: Assignment, given: Given) -> Assignment:
-    return replace(assignment, weight=given.weight)
+    return replace(assignment, weight=given.weight, group=given.group)
 
 
 IGNORED: Cell = _ignored

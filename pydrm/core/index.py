@@ -29,6 +29,9 @@ class Index:
         moving: How many assignments of each weight are being released and will need a place.
         waiting: What has no holder, in the order in which it became so, by ticket.
         dead: Incarnations that ended while they had claims.
+        groups: For each group, how many claims each node has to resources of it; nodes without any are left out.
+        permits: For each group, how many of its connections are given away.
+        touched: Groups in which a number has changed since somebody last looked, who then empties it.
     """
 
     def __init__(self) -> None:
@@ -38,6 +41,9 @@ class Index:
         self.moving: dict[int, int] = {}
         self.waiting: Queue[Assignment] = Queue()
         self.dead: dict[Incarnation, None] = {}
+        self.groups: dict[str, dict[str, int]] = {}
+        self.permits: dict[str, int] = {}
+        self.touched: dict[str, None] = {}
 
     def update(self, old: Assignment | None, new: Assignment | None) -> None:
         """Follow one assignment from *old* to *new*; None is an assignment that does not exist."""
@@ -53,6 +59,12 @@ class Index:
             _count(self.moving, old.weight, -1)
         if new is not None and _is_moving(new):
             _count(self.moving, new.weight, +1)
+
+        # Most are of no group.
+        if old is not None and _has_part(old):
+            self._count_part(old, -1)
+        if new is not None and _has_part(new):
+            self._count_part(new, +1)
 
     def queues(self) -> list[Queue[Assignment]]:
         settled = [queue for weights in self.settled.values() for queue in weights.values()]
@@ -87,6 +99,17 @@ class Index:
         if not self.claims[incarnation]:
             del self.claims[incarnation]
             self.dead.pop(incarnation, None)
+
+    def _count_part(self, assignment: Assignment, difference: int) -> None:
+        for claim in assignment.claims():
+            if assignment.group:
+                nodes = self.groups.setdefault(assignment.group, {})
+                self.touched[assignment.group] = None
+                _count(nodes, claim.node, difference)
+                if not nodes:
+                    del self.groups[assignment.group]
+            if claim.permit:
+                _count(self.permits, claim.permit, difference)
 
     def _update_settled(self, old: Assignment | None, new: Assignment | None) -> None:
         left = _settled_at(old) if old is not None else None
@@ -128,6 +151,13 @@ def _settled_at(assignment: Assignment) -> tuple[str, int, int] | None:
     """(node, weight, token): where in the index it is settled, if it is."""
     claim = settled_on(assignment)
     return (claim.node, assignment.weight, claim.token) if claim is not None else None
+
+
+def _has_part(assignment: Assignment) -> bool:
+    """Whether a group's numbers may depend on it: also when only its definition before was of one."""
+    if assignment.group or assignment.excluded or assignment.target is not None:
+        return True
+    return assignment.holder is not None and assignment.holder.permit != ""
 
 
 def _is_moving(assignment: Assignment) -> bool:

@@ -34,6 +34,7 @@ def check(state: State) -> list[str]:
         *verify(state),
         *_sessions_belong_to_the_living(state),
         *_load_is_even(state),
+        *_budgets_make_sense(state),
     ]
 
 
@@ -124,7 +125,7 @@ def _index_follows_from_assignments(state: State) -> Iterator[str]:
     for assignment in state.assignments.values():
         fresh.update(None, assignment)
     kept = state.index
-    for name in ("claims", "settled", "load", "moving", "waiting"):
+    for name in ("claims", "settled", "load", "moving", "waiting", "groups", "permits"):
         if getattr(kept, name) != getattr(fresh, name):
             yield f"index.{name} is {_short(getattr(kept, name))}, should be {_short(getattr(fresh, name))}"
     queues = [("waiting", kept.waiting)]
@@ -149,6 +150,7 @@ def _digests_follow_from_records(state: State) -> Iterator[str]:
         Section.DELIVERIES: state.ledger.deliveries(),
         Section.REMAINS: state.ledger.remains.values(),
         Section.PUBLISHED: state.ledger.published.values(),
+        Section.BUDGETS: state.budgets.values(),
         Section.FLOORS: state.sessions.floors(),
         Section.ANSWERS: state.sessions.answers(),
         Section.AUDIT: state.audit.values(),
@@ -233,6 +235,20 @@ def _load_is_even(state: State) -> Iterator[str]:
     loads = {name: state.index.load.get(name, 0) for name in alive}
     if max(loads.values()) - min(loads.values()) > 1:
         yield f"the load is uneven: {loads}"
+
+
+def _budgets_make_sense(state: State) -> Iterator[str]:
+    for group, budget in state.budgets.items():
+        if budget.group != group:
+            yield f"the budget of {group} is kept under another's name"
+        if not budget.limits and not budget.holdbacks:
+            yield f"{group} has a budget that says nothing"
+        durations = [holdback.duration_ms for holdback in budget.holdbacks]
+        if durations != sorted(set(durations), reverse=True):
+            yield f"{group} is held back by {budget.holdbacks}, some of which others outlast"
+        numbers = [budget.hour, *(holdback.number for holdback in budget.holdbacks)]
+        if max(numbers) >= state.next_number:
+            yield f"a number of the budget of {group} is not below the counter, {state.next_number}"
 
 
 def _short(value: object) -> str:

@@ -29,12 +29,15 @@ from pydrm.core.commands import (
     Answer,
     Command,
     Drain,
+    EndHoldback,
+    EndHour,
     EndQuarantine,
     EndRecovery,
     Expire,
     ForceRelease,
     Form,
     GiveUp,
+    HoldBack,
     Join,
     PauseResources,
     Place,
@@ -50,7 +53,18 @@ from pydrm.core.commands import (
     RequestId,
     Resign,
     ResumeResources,
+    ReturnPermits,
     SaveCheckpoints,
+    SetBudget,
+    TakePermits,
+)
+from pydrm.core.decide_budgets import (
+    decide_end_holdback,
+    decide_end_hour,
+    decide_hold_back,
+    decide_return,
+    decide_set_budget,
+    decide_take,
 )
 from pydrm.core.decide_checkpoints import decide_save
 from pydrm.core.decide_handles import decide_place, decide_release, decide_report
@@ -183,7 +197,8 @@ def _remember(state: State, request: RequestId | None, answer: Answer) -> list[C
 
 _MOVES_MANY = (Join, Drain, Resign, Expire, EndRecovery, Place)
 _LEDGER = (Publish, ClaimDeliveries, SettleDeliveries, ReplayDeliveries, ForgetPublished)
-_MOVES_NOBODY = (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol, *_LEDGER)
+_BUDGETS = (SetBudget, TakePermits, ReturnPermits, HoldBack, EndHoldback, EndHour)
+_MOVES_NOBODY = (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol, *_LEDGER, *_BUDGETS)
 
 _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     Form: decide_form,
@@ -212,4 +227,10 @@ _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     SettleDeliveries: decide_settle,
     ReplayDeliveries: decide_replay,
     ForgetPublished: decide_forget,
+    SetBudget: decide_set_budget,
+    TakePermits: decide_take,
+    ReturnPermits: decide_return,
+    HoldBack: decide_hold_back,
+    EndHoldback: decide_end_holdback,
+    EndHour: decide_end_hour,
 }

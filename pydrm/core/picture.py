@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from pydrm.core.events import Delivery, Event, Published, Remains
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Settings
+from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Node, Record, Settings
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 
@@ -37,6 +37,7 @@ class Section(enum.Enum):
     DELIVERIES = "deliveries"
     REMAINS = "remains"
     PUBLISHED = "published"
+    BUDGETS = "budgets"
     FLOORS = "floors"
     ANSWERS = "answers"
     AUDIT = "audit"
@@ -51,6 +52,7 @@ SECTION_TYPES: dict[Section, type[Struct]] = {
     Section.DELIVERIES: Delivery,
     Section.REMAINS: Remains,
     Section.PUBLISHED: Published,
+    Section.BUDGETS: Budget,
     Section.FLOORS: Floor,
     Section.ANSWERS: Remembered,
     Section.AUDIT: AuditEntry,
@@ -111,6 +113,7 @@ def take(state: State) -> Picture:
             Section.DELIVERIES: state.ledger.deliveries_count,
             Section.REMAINS: len(state.ledger.remains),
             Section.PUBLISHED: len(state.ledger.published),
+            Section.BUDGETS: len(state.budgets),
             Section.FLOORS: len(state.sessions.floors()),
             Section.ANSWERS: len(state.sessions),
             Section.AUDIT: len(state.audit),
@@ -126,6 +129,7 @@ def take(state: State) -> Picture:
         Section.DELIVERIES: [list(shelf.values()) for shelf in state.ledger.shelves.values()],
         Section.REMAINS: [list(state.ledger.remains.values())],
         Section.PUBLISHED: [list(state.ledger.published.values())],
+        Section.BUDGETS: [list(state.budgets.values())],
         Section.FLOORS: [state.sessions.floors()],
         Section.ANSWERS: [state.sessions.answers()],
         Section.AUDIT: [list(state.audit.values())],
@@ -142,6 +146,7 @@ def digests(state: State) -> dict[Section, int]:
         Section.ASSIGNMENTS: state.assignments.digest,
         Section.CHECKPOINTS: state.checkpoints.digest,
         **_ledger_digests(state),
+        Section.BUDGETS: state.budgets.digest,
         Section.FLOORS: floors,
         Section.ANSWERS: answers,
         Section.AUDIT: state.audit.digest,

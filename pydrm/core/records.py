@@ -25,9 +25,11 @@ __all__ = [
     "Assignment",
     "AssignmentKey",
     "AuditEntry",
+    "Budget",
     "Checkpoint",
     "Condition",
     "Definition",
+    "Holdback",
     "Holder",
     "Incarnation",
     "Node",
@@ -60,6 +62,7 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         source: The id of the source that brought it, and owns it; "": the app's own. The deciders write it.
         topics: The events that it is to be given, by pattern: see `topics`. They are in *fields* too, where only the
             kind can read them.
+        group: Whose budget it is held within; "" is nobody's.
     """
 
     id: str
@@ -69,10 +72,12 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     overlap: bool = False
     source: str = ""
     topics: tuple[str, ...] = ()
+    group: str = ""
 
     def __post_init__(self) -> None:
-        # There are few kinds, and each definition that is read comes with a string of its own.
+        # There are few kinds and groups, and each definition that is read comes with strings of its own.
         force_setattr(self, "kind", intern(self.kind))
+        force_setattr(self, "group", intern(self.group))
 
     @property
     def is_source(self) -> bool:
@@ -84,6 +89,7 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         # Named, so that no two definitions can have the same parts.
         parts += (("source", self.source),) if self.source else ()
         parts += (("topics", *self.topics),) if self.topics else ()
+        parts += (("group", self.group),) if self.group else ()
         return parts
 
 
@@ -167,6 +173,8 @@ class Holder(msgspec.Struct, frozen=True, gc=False, array_like=True):
     Attributes:
         condition, detail: What it last reported; the detail is for people.
         next_try_ms: When it tries again, in milliseconds since the epoch by its own clock; for people. 0: soon.
+        permit: The group of which it has one of the connections; "": it has none.
+        permitted: How many times it was granted one, for compare and set.
     """
 
     node: str
@@ -176,10 +184,15 @@ class Holder(msgspec.Struct, frozen=True, gc=False, array_like=True):
     condition: Condition = Condition.OPENING
     detail: str = ""
     next_try_ms: int = 0
+    permit: str = ""
+    permitted: int = 0
 
     def parts(self) -> tuple[object, ...]:
+        parts: tuple[object, ...]
         parts = (self.node, self.incarnation, self.token, self.revision, self.condition.value, self.detail)
-        return (*parts, self.next_try_ms) if self.next_try_ms else parts
+        if self.next_try_ms:
+            parts = (*parts, self.next_try_ms)
+        return (*parts, self.permit, self.permitted) if self.permit or self.permitted else parts
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -194,6 +207,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
         ticket: WAITING only: its place in the queue, from the same counter as the tokens.
         previous: WAITING only: the node that held it last; wins a tie in placement.
         failed: Incarnations that gave it up since it was last open for good; the last of them is the newest.
+        group: Whose budget it is held within where it is now; as with the weight.
     """
 
     resource: str
@@ -206,6 +220,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
     ticket: int = 0
     previous: str = ""
     failed: tuple[Incarnation, ...] = ()
+    group: str = ""
 
     @property
     def key(self) -> AssignmentKey:
@@ -221,6 +236,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return claims
 
     def parts(self) -> tuple[object, ...]:
+        parts: tuple[object, ...]
         parts = (
             self.resource,
             self.slot,
@@ -232,7 +248,9 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
             self.ticket,
             self.previous,
         )
-        return (*parts, self.failed) if self.failed else parts
+        if self.failed:
+            parts = (*parts, self.failed)
+        return (*parts, self.group) if self.group else parts
 
 
 class Checkpoint(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -255,6 +273,65 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     def parts(self) -> tuple[object, ...]:
         return (self.resource, self.slot, self.token, self.value)
+
+
+class Holdback(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """
+    A third party wants to be left alone for a while, by all nodes.
+
+    Attributes:
+        number: Names this one, for compare and set; from the same counter as the tokens.
+        duration_ms: How long, in milliseconds, counted from when it was applied.
+        reason: In words, for people.
+    """
+
+    number: int
+    duration_ms: int
+    reason: str = ""
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.number, self.duration_ms, self.reason)
+
+
+class Budget(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """
+    What all nodes together may do to the third party that a group of resources is about. 0 is no limit.
+
+    Attributes:
+        sessions: How many were begun in this hour, in the one before, and so on; as many hours as count.
+        hour: Names this hour, for compare and set; from the same counter as the tokens.
+        holdbacks: Those in force, oldest first; each lasts longer than the ones after it.
+    """
+
+    group: str
+    connects_per_s: float = 0.0
+    connections: int = 0
+    requests_per_s: float = 0.0
+    sessions_per_day: int = 0
+    sessions: tuple[int, ...] = ()
+    hour: int = 0
+    holdbacks: tuple[Holdback, ...] = ()
+
+    @property
+    def limits(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self.connects_per_s or self.connections or self.requests_per_s or self.sessions_per_day)
+
+    @property
+    def sessions_left(self) -> bool:
+        return not self.sessions_per_day or sum(self.sessions) < self.sessions_per_day
+
+    def parts(self) -> tuple[object, ...]:
+        return (
+            self.group,
+            float(self.connects_per_s),
+            self.connections,
+            float(self.requests_per_s),
+            self.sessions_per_day,
+            self.sessions,
+            self.hour,
+            tuple([holdback.parts() for holdback in self.holdbacks]),
+        )
 
 
 class NodeState(enum.Enum):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from sys import intern
 from typing import Any
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from msgspec.structs import force_setattr
 
 from pydrm.core.events import Delivery, Event, Published, Remains
 from pydrm.core.picture import Head, Section, digests
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Holder, Node, Record
+from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Holder, Node, Record
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 
@@ -52,6 +53,7 @@ class Restoring:
             Section.DELIVERIES: self._add_deliveries,
             Section.REMAINS: self._add_remains,
             Section.PUBLISHED: self._add_published,
+            Section.BUDGETS: self._add_budgets,
             Section.FLOORS: self._add_floors,
             Section.ANSWERS: self._add_answers,
             Section.AUDIT: self._add_audit,
@@ -121,6 +123,8 @@ class Restoring:
             if record is None:
                 raise ValueError(f"{assignment.resource} is assigned and not defined")
             force_setattr(assignment, "resource", record.definition.id)
+            if assignment.group:
+                force_setattr(assignment, "group", intern(assignment.group))
             claims = assignment.claims()
             for claim in claims:
                 self._share(claim, record)
@@ -167,6 +171,12 @@ class Restoring:
                 raise ValueError(f"the published id {published.id} is there twice")
             self._state.ledger.published.put(published.id, published)
 
+    def _add_budgets(self, budgets: Sequence[Budget]) -> None:
+        for budget in budgets:
+            if budget.group in self._state.budgets:
+                raise ValueError(f"the budget of {budget.group} is there twice")
+            self._state.budgets.put(budget.group, budget)
+
     def _share(self, claim: Holder, record: Record) -> None:
         node = self._state.nodes.get(claim.node)
         if node is None:
@@ -174,6 +184,8 @@ class Restoring:
         force_setattr(claim, "node", node.name)
         if claim.revision == record.revision:
             force_setattr(claim, "revision", record.revision)
+        if claim.permit:
+            force_setattr(claim, "permit", intern(claim.permit))
 
     def _add_floors(self, floors: Sequence[Floor]) -> None:
         for floor in floors:

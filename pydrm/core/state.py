@@ -17,6 +17,8 @@ from pydrm.core.changes import (
     AssignmentChanged,
     AssignmentDropped,
     Audited,
+    BudgetChanged,
+    BudgetDropped,
     Change,
     CheckpointDropped,
     CheckpointSaved,
@@ -35,7 +37,7 @@ from pydrm.core.changes import (
 from pydrm.core.index import Index
 from pydrm.core.ledger import Ledger
 from pydrm.core.queue import Queue
-from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, ParkedCause, Record, Settings
+from pydrm.core.records import AssignmentKey, AuditEntry, Budget, Incarnation, Node, ParkedCause, Record, Settings
 from pydrm.core.sessions import Sessions
 from pydrm.core.sharded_table import AssignmentTable, CheckpointTable, RecordTable
 from pydrm.core.table import Table
@@ -53,6 +55,7 @@ class State:
         records: Resources under management, by id.
         assignments: Who holds what, by (resource id, slot).
         checkpoints: How far holders have got, by (resource id, slot).
+        budgets: What limits groups of resources, and holds them back, by group.
         quarantined: Derived from the records: the number of each quarantine, by resource.
         brought: Derived from the records: what each source owns.
         ledger: Events and their deliveries.
@@ -69,6 +72,7 @@ class State:
         self.records = RecordTable()
         self.assignments = AssignmentTable()
         self.checkpoints = CheckpointTable()
+        self.budgets: Table[str, Budget] = Table()
         self.quarantined: dict[str, int] = {}
         self.brought = Brought()
         self.ledger = Ledger()
@@ -88,6 +92,7 @@ class State:
             self.assignments.digest,
             self.checkpoints.digest,
             self.ledger.digest,
+            self.budgets.digest,
             self.sessions.digest,
             self.audit.digest,
             self.next_number,
@@ -166,6 +171,12 @@ def evolve(state: State, change: Change) -> None:
             state.checkpoints.put(checkpoint.key, checkpoint)
         case CheckpointDropped(resource=resource, slot=slot):
             state.checkpoints.drop((resource, slot))
+        case BudgetChanged(budget=budget):
+            state.budgets.put(budget.group, budget)
+            newest = max([budget.hour, *(holdback.number for holdback in budget.holdbacks)])
+            state.next_number = max(state.next_number, newest + 1)
+        case BudgetDropped(group=group):
+            state.budgets.drop(group)
         case NodeChanged(node=node):
             state.nodes.put(node.name, node)
             state.next_incarnation = max(state.next_incarnation, node.incarnation + 1)

@@ -17,12 +17,15 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndHoldback,
+    EndHour,
     EndQuarantine,
     EndRecovery,
     Expire,
     ForceRelease,
     Form,
     GiveUp,
+    HoldBack,
     Join,
     PauseResources,
     Place,
@@ -36,7 +39,10 @@ from pydrm.core.commands import (
     RequestId,
     Resign,
     ResumeResources,
+    ReturnPermits,
     SaveCheckpoints,
+    SetBudget,
+    TakePermits,
 )
 from pydrm.core.ledger_commands import (
     ClaimDeliveries,
@@ -117,6 +123,12 @@ _NUMBERS: dict[type, int] = {
     SettleDeliveries: 24,
     ReplayDeliveries: 25,
     ForgetPublished: 26,
+    SetBudget: 30,
+    TakePermits: 31,
+    HoldBack: 32,
+    EndHoldback: 33,
+    EndHour: 34,
+    ReturnPermits: 35,
 }
 
 _RENEWAL = bytes((0x93, _NUMBERS[Renew]))

@@ -8,7 +8,8 @@ run again after a backoff, like one that raised.
 Hooks are the four of the Node original: `open(hold)`, `close(hold)`, and if they like `open_failed(hold, error)` and
 `close_failed(hold, error)`; each may be sync or async, and a sync one must not block. Given a class, each hold gets an
 instance of its own, made without arguments; given an object, all holds share it. With `validate(resource)`
-they can check definitions before they are added. A class or object with `validate` and `run` is taken for a `Kind` as
+they can check definitions before they are added, and with `group(resource)` name the group whose budget a resource is
+held within, such as the host that it connects to. A class or object with `validate` and `run` is taken for a `Kind` as
 it is; a class is called once, without arguments.
 
     open returns                 the resource is open
@@ -95,6 +96,11 @@ class HookKind:
             raise
         except ValueError as error:
             raise InvalidResource(str(error), resource=resource.id, field="kind") from error
+
+    def group(self, resource: Resource) -> str:
+        """What its hook `group` says, if it has one; as with `validate`, without an instance."""
+        group = getattr(self._hooks, "group", None)
+        return group(resource) if callable(group) else ""
 
     async def run(self, hold: Hold) -> None:
         hooks = self._hooks() if inspect.isclass(self._hooks) else self._hooks

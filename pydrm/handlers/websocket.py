@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -62,6 +63,14 @@ class Websocket:
             known = ", ".join(self._callbacks) or "none"
             message = f"no callback {endpoint.on_message!r} is registered on this node (registered: {known})"
             raise InvalidResource(message, resource=resource.id, field="on_message")
+
+    def group(self, resource: Resource) -> str:
+        """The url's host; a host that depends on the holder is none that all could share a budget for."""
+        try:
+            host = urlsplit(str(resource.get("url"))).hostname
+        except ValueError:
+            return ""
+        return host if host is not None and "{" not in host else ""
 
     async def run(self, hold: Hold) -> None:
         endpoint = Endpoint.of(hold.resource, node=hold.node, token=hold.token)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydrm.agent.publishing import Publication
+from pydrm.budgets import LIMITS, budget_of
 from pydrm.core.resource import Resource
 from pydrm.errors import DrmError, Unavailable
 from pydrm.webhooks import FailedDelivery
@@ -76,6 +77,7 @@ class FakeManager:
         self.voters = FakeVoters()
         self.webhooks = FakeWebhooks()
         self.published: list[tuple[str, Any]] = []
+        self.limits: dict[str, dict[str, Any]] = {}
 
     async def publish(
         self, topic: str, payload: Any, *, event_id: str | None = None, timeout: float = 10
@@ -113,6 +115,20 @@ class FakeManager:
     async def remove(self, *ids: str, timeout: float) -> list[str]:
         self._note(timeout)
         return [name for name in ids if self.kept.pop(name, None) is not None]
+
+    def budgets(self) -> list[dict[str, Any]]:
+        used = {"resources": 4, "connected": 3, "sessions": 0, "held_back": None}
+        none = dict.fromkeys(LIMITS)
+        return [{"group": group, **none, **limits, **used} for group, limits in self.limits.items()]
+
+    async def set_budget(self, group: str, *, timeout: float, **limits: Any) -> None:
+        self._note(timeout)
+        budget_of(group, limits)
+        self.limits[group] = limits
+
+    async def remove_budget(self, group: str, *, timeout: float) -> bool:
+        self._note(timeout)
+        return self.limits.pop(group, None) is not None
 
     async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]:
         self._note(timeout)

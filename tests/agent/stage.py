@@ -16,12 +16,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from pydrm.agent.agent import Agent
+from pydrm.agent.budget_watch import BudgetWatch
 from pydrm.agent.fence import Fence
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
-from pydrm.core.changes import AssignmentChanged, AssignmentDropped
+from pydrm.agent.shares import Shares
+from pydrm.core.changes import AssignmentChanged, AssignmentDropped, BudgetChanged, BudgetDropped
 from pydrm.core.commands import (
     AddResources,
     Answer,
@@ -37,8 +41,9 @@ from pydrm.core.commands import (
     RemoveResources,
     Report,
     Request,
+    SetBudget,
 )
-from pydrm.core.machine import apply
+from pydrm.core.machine import Outcome, apply
 from pydrm.core.records import Assignment, Condition, Holder, Voter
 from pydrm.core.resource import Resource
 from pydrm.core.state import State
@@ -154,6 +159,7 @@ class NodeOnStage:
         self.actor = actor
         self.lease = Lease()
         self.fence = Fence()
+        self.shares = Shares(name)
         self.reachable = True
         self.asked = 0
         self.failure: DrmError | None = None
@@ -161,8 +167,10 @@ class NodeOnStage:
         kinds.register("actor", actor)
         self._company = company
         clock = LoopClock()
-        dice = random.Random(7)
-        self.agent = Agent(name, self, self.lease, self.fence, kinds, clock=clock, random=dice, **options)
+        dice = random.Random(f"7{name}")
+        self.agent = Agent(
+            name, self, self.lease, self.fence, kinds, clock=clock, random=dice, shares=self.shares, **options
+        )
         self.task = asyncio.create_task(self.agent.run())
 
     @property
@@ -219,10 +227,12 @@ class Company:
         self.commands: list[Command] = []
         self.refuse: Callable[[Command], bool] = lambda command: False
         self.nodes: dict[str, NodeOnStage] = {}
+        self._budgets = BudgetWatch()
         self.do(Form("orders", tuple(Voter(name, f"replica-{name}") for name in "abc"), 2000))
 
     def add_node(self, name: str, actor: Actor | None = None, **options: Any) -> NodeOnStage:
         node = self.nodes[name] = NodeOnStage(self, name, actor or Actor(), **options)
+        node.shares.restored(self.state, asyncio.get_running_loop().time())
         node.join()
         return node
 
@@ -239,10 +249,43 @@ class Company:
                 keys.append((change.resource, change.slot))
         for node in self.nodes.values():
             asyncio.get_running_loop().call_soon(node.agent.changed, keys)
+        self._note_budgets(outcome)
         return outcome.answer
 
-    def add(self, *ids: str, **fields: object) -> None:
-        self.do(AddResources(tuple(definition_of(Resource(id, **{"kind": "actor", **fields})) for id in ids)))
+    def _note_budgets(self, outcome: Outcome) -> None:
+        """What each node's engine notes, and what it tells its agent."""
+        loop = asyncio.get_running_loop()
+        touched = dict(self.state.index.touched)
+        for node in self.nodes.values():
+            for change in outcome.changes:
+                node.shares.note(self.state, change, loop.time())
+            self.state.index.touched.update(touched)
+            node.shares.update(self.state, loop.time())
+        self.state.index.touched.clear()
+        for change in outcome.changes:
+            self._budgets.note(change, loop.time())
+            if isinstance(change, (BudgetChanged, BudgetDropped)):
+                group = change.budget.group if isinstance(change, BudgetChanged) else change.group
+                for node in self.nodes.values():
+                    loop.call_soon(node.agent.budgeted, group)
+
+    def lead(self, every_s: float = 0.02) -> asyncio.Task[None]:
+        """End what is over, as a leader does, from now on."""
+
+        async def leading() -> None:
+            while True:
+                for command in self._budgets.due(asyncio.get_running_loop().time(), 0.0):
+                    self.do(command)
+                await asyncio.sleep(every_s)
+
+        return asyncio.create_task(leading())
+
+    def limit(self, group: str, **limits: float) -> None:
+        self.do(SetBudget(group, **limits))
+
+    def add(self, *ids: str, group: str = "", **fields: object) -> None:
+        definitions = (definition_of(Resource(id, **{"kind": "actor", **fields})) for id in ids)
+        self.do(AddResources(tuple(replace(definition, group=group) for definition in definitions)))
 
     def remove(self, *ids: str) -> None:
         self.do(RemoveResources(ids))

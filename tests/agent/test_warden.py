@@ -90,6 +90,9 @@ class App:
     def fenced(self, reason: str) -> None:
         self.told.append(("fenced", reason))
 
+    def budgeted(self, group: str) -> None:
+        self.told.append(("budgeted", group))
+
     def unfenced(self) -> None:
         self.told.append(("unfenced", None))
 

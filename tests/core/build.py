@@ -18,7 +18,10 @@ from pydrm.core.commands import (
     AddResources,
     Answer,
     Command,
+    Done,
     Drain,
+    EndHoldback,
+    EndHour,
     Expire,
     Failure,
     ForceRelease,
@@ -26,6 +29,7 @@ from pydrm.core.commands import (
     GiveUp,
     Handle,
     HandleReport,
+    HoldBack,
     Join,
     Place,
     Reason,
@@ -37,14 +41,19 @@ from pydrm.core.commands import (
     Request,
     RequestId,
     Resign,
+    Return,
+    ReturnPermits,
     Save,
     SaveCheckpoints,
+    SetBudget,
+    Take,
+    TakePermits,
 )
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.picture import SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Condition, Definition, Holder, Phase, Record, Voter
+from pydrm.core.records import Assignment, Budget, Condition, Definition, Holder, Phase, Record, Voter
 from pydrm.core.restoring import Restoring
 from pydrm.core.state import State
 
@@ -137,6 +146,41 @@ class Cluster:
         checkpoint = self.state.checkpoints.get((resource, 0))
         return checkpoint.value if checkpoint is not None else None
 
+    def limit(self, group: str, **limits: float) -> Answer:
+        return self.do(SetBudget(group, **limits))
+
+    def take(self, *resources: str, group: str = "g", claim: Holder | None = None, opened: bool = False) -> list[str]:
+        """The holder of each, or who has *claim*, asks for a permit; those that get it."""
+        got = []
+        for resource in resources:
+            who = claim or self.claim(resource)
+            takes = (Take(resource, 0, who.token, group, opened),)
+            answer = self.do(TakePermits(who.node, who.incarnation, takes))
+            if isinstance(answer, Done) and not answer.missing:
+                got.append(resource)
+        return got
+
+    def give_back(self, resource: str) -> Answer:
+        claim = self.claim(resource)
+        return self.do(
+            ReturnPermits(claim.node, claim.incarnation, (Return(resource, 0, claim.token, claim.permitted),))
+        )
+
+    def hold_back(self, group: str, duration_ms: int, *, node: str = "a") -> Answer:
+        return self.do(HoldBack(node, self.incarnation(node), group, duration_ms, "429"))
+
+    def end_holdback(self, group: str, number: int) -> Answer:
+        return self.do(EndHoldback(group, number))
+
+    def end_hour(self, group: str) -> Answer:
+        return self.do(EndHour(group, self.state.budgets[group].hour))
+
+    def budget(self, group: str = "g") -> Budget:
+        return self.state.budgets.get(group) or Budget(group)
+
+    def permits(self, group: str = "g") -> int:
+        return self.state.index.permits.get(group, 0)
+
     def settle(self) -> list[str]:
         """Let nodes open and close and placement go on until nothing is under way; which resources changed hands."""
         moved = []
@@ -220,8 +264,8 @@ def numbered(count: int, prefix: str = "r") -> list[str]:
     return [f"{prefix}{number:04}" for number in range(count)]
 
 
-def define(id: str, url: str = "", *, weight: int = 1, overlap: bool = False) -> Definition:
-    return Definition(id, "websocket", url.encode(), weight, overlap)
+def define(id: str, url: str = "", *, weight: int = 1, overlap: bool = False, group: str = "") -> Definition:
+    return Definition(id, "websocket", url.encode(), weight, overlap, group=group)
 
 
 def add(*ids: str, if_absent: bool = False, **definition: object) -> AddResources:

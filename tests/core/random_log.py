@@ -19,6 +19,8 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndHoldback,
+    EndHour,
     EndQuarantine,
     Expire,
     Failure,
@@ -27,6 +29,7 @@ from pydrm.core.commands import (
     GiveUp,
     Handle,
     HandleReport,
+    HoldBack,
     Join,
     PauseResources,
     Place,
@@ -40,8 +43,13 @@ from pydrm.core.commands import (
     RequestId,
     Resign,
     ResumeResources,
+    Return,
+    ReturnPermits,
     Save,
     SaveCheckpoints,
+    SetBudget,
+    Take,
+    TakePermits,
 )
 from pydrm.core.events import Delivery, DeliveryState
 from pydrm.core.ledger_commands import (
@@ -62,6 +70,7 @@ from tests.core.build import LEASE_TTL_MS, VOTERS
 
 IDS = [f"resource-{number}" for number in range(80)]
 SOURCES = ["feed-1", "feed-2", "feed-3"]
+GROUPS = ["", "", "api.example.com", "feed.example.com"]
 STEP_MAX = 7  # So small that steps often stop in the middle of something.
 
 
@@ -112,6 +121,12 @@ class RandomLog:
             (12, self._settle_some),
             (2, self._replay),
             (1, self._forget),
+            (2, self._set_budget),
+            (10, self._take),
+            (3, self._return),
+            (2, self._hold_back),
+            (3, self._end_holdback),
+            (2, self._end_hour),
         ]
         make = self.random.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0]
         request = Request(make(), self._request_id() if self.random.random() < 0.5 else None)
@@ -187,6 +202,7 @@ class RandomLog:
                 weight=self.random.choice([1, 1, 1, 2, 7]),
                 overlap=self.random.random() < 0.25,
                 topics=self.random.choice([(), ("a.b",), ("a.*",), ("#.b", "a.b"), ("#",)]),
+                group=self.random.choice(GROUPS),
             )
             for id in ids
         )
@@ -328,6 +344,51 @@ class RandomLog:
             return Place()
         resource, number = self.random.choice(sorted(self.state.quarantined.items()))
         return EndQuarantine(resource, number - (self.random.random() < 0.1))
+
+    def _set_budget(self) -> Command:
+        connections, sessions = self.random.choice([0, 1, 3, 8]), self.random.choice([0, 0, 5])
+        return SetBudget(self.random.choice(GROUPS), self.random.choice([0.0, 2.5]), connections, 0.0, sessions)
+
+    def _take(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Place()
+        claims = self._claims(node)
+        some = self.random.sample(claims, self.random.randint(0, len(claims)))
+        takes = (Take(c.resource, c.slot, c.token, self._group(c.resource), self.random.random() < 0.1) for c in some)
+        return TakePermits(node.name, node.incarnation, tuple(takes))
+
+    def _group(self, resource: str) -> str:
+        group = self.state.records[resource].definition.group
+        return group if self.random.random() < 0.9 else self.random.choice(GROUPS)
+
+    def _return(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Place()
+        assignments = [self.state.assignments[key] for key in self.state.held_by(node.name, node.incarnation)]
+        late = self.random.random() < 0.1
+        there = [
+            Return(a.resource, 0, claim.token, claim.permitted - late) for a in assignments for claim in a.claims()
+        ]
+        return ReturnPermits(node.name, node.incarnation, tuple(self.random.sample(there, len(there) // 2)))
+
+    def _hold_back(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Place()
+        duration_ms = self.random.choice([0, 1, 1_000, 5_000, 60_000])
+        return HoldBack(node.name, node.incarnation, self.random.choice(GROUPS), duration_ms, "429")
+
+    def _end_holdback(self) -> Command:
+        there = [(g, h.number) for g, budget in sorted(self.state.budgets.items()) for h in budget.holdbacks]
+        if not there:
+            return EndHoldback("api.example.com", 1)
+        return EndHoldback(*self.random.choice(there))
+
+    def _end_hour(self) -> Command:
+        hours = [(group, budget.hour) for group, budget in sorted(self.state.budgets.items()) if budget.hour]
+        return EndHour(*self.random.choice(hours)) if hours else EndHour("api.example.com", 1)
 
     def _force(self) -> Command:
         held = sorted((key, a.holder.token) for key, a in self.state.assignments.items() if a.holder is not None)

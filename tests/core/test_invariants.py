@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.core.invariants import check
-from pydrm.core.records import NodeState, Phase
+from pydrm.core.records import Budget, Holdback, NodeState, Phase
 from pydrm.core.state import State
 from tests.core.build import add, cluster, remove
 
@@ -22,6 +22,10 @@ def house() -> State:
     built.apply(remove("r4"))
     built.apply(add("r4", url="ws://next"))
     built.apply(add("r5", url="ws://next"))
+    built.apply(add("r8", group="g"))
+    built.limit("g", connections=3)
+    built.take("r8")
+    built.hold_back("g", 1_000)
     return built.state
 
 
@@ -77,6 +81,18 @@ DAMAGE: dict[str, tuple[Callable[[State], Any], str]] = {
         "has ended and is not noted as dead",
     ),
     "a living one that is noted as dead": (lambda s: s.index.ended(("a", 1)), "index.dead has ('a', 1)"),
+    "a permit that was not counted": (lambda s: s.index.permits.clear(), "index.permits is {}, should be {'g': 1}"),
+    "a member that was not counted": (lambda s: s.index.groups.clear(), "index.groups is {}, should be {'g':"),
+    "a budget under another's name": (lambda s: s.budgets.put("h", s.budgets["g"]), "is kept under another's name"),
+    "a budget of nothing": (lambda s: s.budgets.put("g", Budget("g")), "has a budget that says nothing"),
+    "a holdback that others outlast": (
+        lambda s: s.budgets.put("g", Budget("g", holdbacks=(Holdback(1, 1000), Holdback(2, 1000)))),
+        "some of which others outlast",
+    ),
+    "a holdback to come": (
+        lambda s: s.budgets.put("g", Budget("g", holdbacks=(Holdback(999, 1000),))),
+        "a number of the budget of g is not below the counter",
+    ),
     "a session of the dead": (lambda s: s.sessions.forget_below(("a", 0), 7), "still has a session"),
 }
 

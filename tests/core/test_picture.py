@@ -27,6 +27,10 @@ def house() -> Cluster:
     built.apply(add("r3", "r4", "r5"), RequestId("a", 1, sequence=1, floor=1))
     built.apply(remove("r3"), RequestId("a", 1, sequence=2, floor=2))
     built.force("r1")
+    built.limit("api.example.com", connections=3, connects_per_s=2.5)
+    built.apply(add("r6", group="api.example.com"))
+    assert built.take("r6", group="api.example.com")
+    built.hold_back("feed.example.com", 1_000)
     return built
 
 
@@ -127,6 +131,7 @@ WRONG: dict[str, tuple[Callable[[Chunks], object], str]] = {
     "a floor twice": (lambda c: c[Section.FLOORS].append(c[Section.FLOORS][0]), "the floor of"),
     "an answer twice": (lambda c: c[Section.ANSWERS].append(c[Section.ANSWERS][0]), "the answer to request"),
     "an audit entry twice": (lambda c: c[Section.AUDIT].append(c[Section.AUDIT][0]), "audit entry 1"),
+    "a budget twice": (lambda c: c[Section.BUDGETS].append(c[Section.BUDGETS][0]), "the budget of"),
     "an assignment of nothing": (
         lambda c: c[Section.ASSIGNMENTS].insert(0, Assignment("z", 0, Phase.WAITING, ticket=1)),
         "z is assigned and not defined",

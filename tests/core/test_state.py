@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pydrm.core.commands import Done, Reason, Refused
-from pydrm.core.records import Condition, Definition, Record, Settings, Voter
+from pydrm.core.records import Budget, Condition, Definition, Holdback, Record, Settings, Voter
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 from pydrm.core.table import ShortTable, Table, fingerprint
@@ -67,6 +67,8 @@ def test_every_field_of_a_record_is_in_its_fingerprint():
         house.claim("r1"),
         house.state.nodes["a"],
         house.state.audit[1],
+        Budget("g", 1.0, 2, 3.0, 4, (5,), 6, (Holdback(7, 8, "429"),)),
+        Holdback(7, 8, "429"),
         Floor(("a", 1), 7),
         Remembered(("a", 1), 8, Done(missing=("r1",))),
         Remembered(("a", 1), 8, Refused(Reason.STALE)),
@@ -84,7 +86,7 @@ def _another(value: object) -> object:
     match value:
         case bool():
             return not value
-        case int():
+        case int() | float():
             return value + 1
         case str():
             return value + "x"

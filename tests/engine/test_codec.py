@@ -16,6 +16,8 @@ from pydrm.core.commands import (
     AddVoter,
     Command,
     Drain,
+    EndHoldback,
+    EndHour,
     EndQuarantine,
     EndRecovery,
     Expire,
@@ -25,6 +27,7 @@ from pydrm.core.commands import (
     GiveUp,
     Handle,
     HandleReport,
+    HoldBack,
     Join,
     PauseResources,
     Place,
@@ -38,8 +41,13 @@ from pydrm.core.commands import (
     RequestId,
     Resign,
     ResumeResources,
+    Return,
+    ReturnPermits,
     Save,
     SaveCheckpoints,
+    SetBudget,
+    Take,
+    TakePermits,
 )
 from pydrm.core.ledger_commands import (
     Claim,
@@ -102,6 +110,7 @@ COMMANDS: list[Command] = [
         (Definition("trädes", "websocket", b"\x80\xff", 7, True), Definition("x", "custom", b"", topics=("a.*",))), True
     ),
     AddResources((Definition("x", "custom", b"", source="feed"),), source=Handle("feed", 0, 11)),
+    AddResources((Definition("x", "custom", b"", group="g"),)),
     RemoveResources(("one", "two")),
     RemoveResources(("one",), Handle("feed", 0, 11)),
     Release("a", 4, (Handle("one", 0, 11), Handle("two", 1, 12, b"last"))),
@@ -122,6 +131,12 @@ COMMANDS: list[Command] = [
     SettleDeliveries("a", 4, tuple(Settlement("one", 11, 77, 2, verdict, 5000, "why") for verdict in Verdict)),
     ReplayDeliveries((("one", 77),)),
     ForgetPublished(70),
+    SetBudget("api.example.com", 2.5, 10, 100.0, 300),
+    TakePermits("a", 4, (Take("one", 0, 11, "api.example.com"), Take("two", 1, 12, "api.example.com", True))),
+    HoldBack("a", 4, "api.example.com", 30_000, "429"),
+    EndHoldback("api.example.com", 13),
+    EndHour("api.example.com", 14),
+    ReturnPermits("a", 4, (Return("one", 0, 11, 3),)),
 ]
 
 # For ever: whoever changes one of these makes the logs of all clusters unreadable.
@@ -152,6 +167,12 @@ NUMBERS = {
     SettleDeliveries: 24,
     ReplayDeliveries: 25,
     ForgetPublished: 26,
+    SetBudget: 30,
+    TakePermits: 31,
+    HoldBack: 32,
+    EndHoldback: 33,
+    EndHour: 34,
+    ReturnPermits: 35,
 }
 
 FRAMES: list[Frame] = [

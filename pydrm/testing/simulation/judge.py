@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from msgspec.structs import replace
-
 from pydrm.core.records import Phase
 from pydrm.core.resource import Resource
 from pydrm.core.state import State
-from pydrm.engine import definition_of
+from pydrm.engine import resource_of
 from pydrm.testing.simulation.node import SimulatedNode
 from pydrm.testing.simulation.third_party import SimThirdParty
 
@@ -126,6 +124,5 @@ def _is_so(state: State, id: str, wanted: Resource | None) -> bool:
     if wanted is None:
         # It is known for as long as somebody has it open; at rest that is nobody.
         return state.assignments[id, 0].phase.value == Phase.REMOVING.value and record.following is None
-    # Its topics come from its kind, and are in its fields too.
-    kept = replace(record.following or record.definition, topics=())
-    return kept.parts() == definition_of(wanted).parts()
+    # Not as a definition: what a node's intake has put into that beside the resource is not this one's to say.
+    return resource_of(record.following or record.definition) == wanted

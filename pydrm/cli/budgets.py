@@ -1,0 +1,66 @@
+"""`pydrm budgets`: what all nodes together may do to third parties, shown, set and removed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+from pydrm.cli.ask import ADMIN_DEFAULT
+from pydrm.cli.client import Client
+from pydrm.cli.exits import Exit
+from pydrm.cli.tables import print_table
+
+__all__ = ["run"]
+
+_LIMITS = ("connects_per_second", "connections", "requests_per_second", "sessions_per_day")
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    url = arguments.admin or os.environ.get("PYDRM_ADMIN") or ADMIN_DEFAULT
+    client = Client(url, timeout=arguments.timeout)
+    match arguments.change:
+        case "set":
+            limits = {limit: getattr(arguments, limit) for limit in _LIMITS}
+            client.set_budget(arguments.group, {name: limit for name, limit in limits.items() if limit is not None})
+            _print(arguments, {"set": arguments.group}, f"set the budget of {arguments.group}")
+        case "remove":
+            client.remove_budget(arguments.group)
+            _print(arguments, {"removed": arguments.group}, f"removed the budget of {arguments.group}")
+        case _:
+            _show(arguments, client.budgets())
+    return Exit.OK
+
+
+def _show(arguments: argparse.Namespace, seen: list[dict[str, Any]]) -> None:
+    if arguments.json:
+        print(json.dumps(seen, indent=2, ensure_ascii=False))
+        return
+    columns = ("group", "resources", "connects/s", "connections", "requests/s", "sessions/day", "held back")
+    print_table(columns, [_row(budget) for budget in seen])
+
+
+def _row(budget: dict[str, Any]) -> list[object]:
+    held_back = budget["held_back"]
+    return [
+        budget["group"],
+        budget["resources"],
+        _limit(budget["connects_per_second"]),
+        _used(budget["connected"], budget["connections"]),
+        _limit(budget["requests_per_second"]),
+        _used(budget["sessions"], budget["sessions_per_day"]),
+        f"for {held_back['seconds']:g} s: {held_back['reason']}" if held_back else "",
+    ]
+
+
+def _limit(limit: float | None) -> str:
+    return "" if limit is None else f"{limit:g}"
+
+
+def _used(used: int, limit: int | None) -> str:
+    return "" if limit is None else f"{used} of {limit}"
+
+
+def _print(arguments: argparse.Namespace, value: object, text: str) -> None:
+    print(json.dumps(value, ensure_ascii=False) if arguments.json else text)
