@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
+import attrs
+
+from pydrm.agent.courier import Delivered
 from pydrm.agent.kind import Kinds
 from pydrm.config import Config
 from pydrm.core.commands import AddResources, Command, Done, ForceRelease, Reason, Refused, RemoveResources
@@ -22,6 +25,7 @@ from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavail
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
 from pydrm.handlers.websocket import Websocket
+from pydrm.handlers.websocket_session import Counts
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
 from pydrm.view import (
@@ -131,7 +135,7 @@ class ResourceManager:
         self._clock = host.clock
         self._callbacks = Callbacks()
         self._kinds = Kinds()
-        self._websocket = Websocket(self._callbacks)
+        self._websocket = Websocket(self._callbacks, clock=host.clock, random=host.random)
         self._kinds.register("websocket", self._websocket)
         self._intake = Intake(self._kinds)
         self.voters = Voters(self._running, self._clock)
@@ -186,7 +190,7 @@ class ResourceManager:
         if self._node is None or self._life is None or self._life.done():
             for resource in self._config.resources:
                 self._intake.validate(resource)
-            self._websocket.callback_failures = self._websocket.dropped_messages = 0
+            self._websocket.counts = Counts()
             self._node = Node(
                 self._config,
                 self._kinds,
@@ -282,6 +286,27 @@ class ResourceManager:
         token = assignment.holder.token if assignment is not None and assignment.holder is not None else 0
         await self._propose(ForceRelease(id, 0, token, reason), timeout)
 
+    async def send(self, id: str, data: str | bytes, *, timeout: float = 10) -> Delivered:
+        """
+        Send *data* over what the resource's holder has open, wherever that is; text as str, binary as bytes.
+
+        Returns when the holder has given it to its operating system, under a hold that was valid before and after: from
+        there it may still be lost with the connection, and that the third party has read it only the third party can
+        say. What one node sends to one resource leaves in the order in which it was sent. Nothing is repeated.
+
+        Args:
+            data: At most 1 MiB.
+
+        Raises:
+            ConfigurationError: *data* is neither str nor bytes.
+            ClusterRefused: It was not sent: there is no such resource ("not-found"), nobody holds it, or no longer
+                ("not-held"), it is not open now ("not-open"), its kind does not send ("no-send"), its handler does not
+                want to ("refused"), or *data* is too long ("too-large").
+            Unavailable: The holder did not answer within *timeout* seconds; whether it was sent is unknown, unless the
+                error is `unsent`.
+        """
+        return await self._running().courier.send(id, data, timeout=timeout)
+
     # --- readings ----------------------------------------------------------------------------------------------------
 
     def get(self, id: str) -> Resource | None:
@@ -328,10 +353,7 @@ class ResourceManager:
             "resources": resource_counts(state),
             "digest": f"{state.digest:032x}",
             "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
-            "messages": {
-                "callback_failures": self._websocket.callback_failures,
-                "dropped_messages": self._websocket.dropped_messages,
-            },
+            "messages": attrs.asdict(self._websocket.counts),
             "problem": "; ".join(filter(None, [own_problem, recovery_problem(state, engine.leader)])),
         }
 
@@ -387,7 +409,7 @@ _NOT_RUNNING: dict[str, Any] = {
     "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0},
     "digest": f"{0:032x}",
     "lease": {"valid": False, "incarnation": 0},
-    "messages": {"callback_failures": 0, "dropped_messages": 0},
+    "messages": attrs.asdict(Counts()),
     "problem": "it does not run",
 }
 

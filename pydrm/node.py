@@ -17,6 +17,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from pydrm.agent.agent import Agent
+from pydrm.agent.courier import Courier
 from pydrm.agent.fence import Fence
 from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
@@ -106,6 +107,8 @@ class Node:
             random=host.random,
             close_timeout_s=close_timeout_s,
         )
+        self.courier = Courier(config.node, self.engine, self.agent)
+        self.engine.serve(self.courier.asked)
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
