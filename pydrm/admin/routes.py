@@ -6,6 +6,7 @@ Requests and answers of the admin API; the one module here that imports aiohttp.
     GET  /v1/nodes               the nodes of the status alone
     POST /v1/resources           a JSON object or array of resources, or JSON lines: add them
     POST /v1/resources/remove    {"ids": [...]}
+    POST /v1/send                {"id": "...", "text": "..."} or {"id": "...", "base64": "..."}: have the holder send
     POST /v1/voters/add, remove, replace    {"name": "..."}: who has a vote
 
 A POST may say ?timeout=SECONDS. Every answer is JSON, errors too: {error, reason, resource, field}.
@@ -54,6 +55,17 @@ class _Voter(msgspec.Struct, forbid_unknown_fields=True):
     name: str
 
 
+class _Sending(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    text: str | None = None
+    base64: bytes | None = None
+
+    @property
+    def data(self) -> str | bytes | None:
+        """None unless there is exactly one."""
+        return self.base64 if self.text is None else self.text if self.base64 is None else None
+
+
 class _Removal(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[str]
 
@@ -68,6 +80,7 @@ def application(manager: Manager, *, own_host: str) -> web.Application:
     app.router.add_get("/v1/nodes", _nodes)
     app.router.add_post("/v1/resources", _add)
     app.router.add_post("/v1/resources/remove", _remove)
+    app.router.add_post("/v1/send", _send)
     app.router.add_post("/v1/voters/{change:add|remove|replace}", _change_voters)
     return app
 
@@ -111,6 +124,20 @@ async def _remove(request: web.Request) -> web.Response:
         those = f"there is no resource {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
         raise ClusterRefused(f"{those}; {len(removed)} were removed", reason="not-found")
     return _answer({"removed": len(removed)})
+
+
+async def _send(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    try:
+        asked = msgspec.json.decode(await request.read(), type=_Sending)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            f'the body must be {{"id": "...", "text": "..."}} or have "base64": {error}'
+        ) from error
+    if asked.data is None:
+        raise ConfigurationError('the body must have either "text" or "base64"')
+    delivered = await request.app[_manager_key].send(asked.id, asked.data, timeout=timeout)
+    return _answer({"node": delivered.node, "token": delivered.token})
 
 
 async def _change_voters(request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydrm.address import split_address
+from pydrm.agent.courier import Delivered
 from pydrm.core.resource import Resource
 from pydrm.errors import ConfigurationError
 
@@ -47,6 +48,8 @@ class Manager(Protocol):
     async def add(self, *resources: Resource, timeout: float) -> object: ...
 
     async def remove(self, *ids: str, timeout: float) -> list[str]: ...
+
+    async def send(self, id: str, data: str | bytes, *, timeout: float) -> Delivered: ...
 
 
 class AdminServer:

@@ -1,4 +1,4 @@
-"""The commands that ask a running node: status, resources, nodes, add, remove."""
+"""The commands that ask a running node: status, resources, nodes, add, remove, send."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 from typing import Any
 
 from pydrm.cli.client import Client
-from pydrm.cli.exits import Exit
+from pydrm.cli.exits import Exit, Failed
 from pydrm.cli.tables import print_table
 
-__all__ = ["ADMIN_DEFAULT", "add", "nodes", "remove", "resources", "status"]
+__all__ = ["ADMIN_DEFAULT", "add", "nodes", "remove", "resources", "send", "status"]
 
 ADMIN_DEFAULT = "http://127.0.0.1:8001"
 
@@ -75,6 +75,24 @@ def add(arguments: argparse.Namespace) -> Exit:
 
 def remove(arguments: argparse.Namespace) -> Exit:
     _print_count(arguments, "removed", _client(arguments).remove(arguments.ids))
+    return Exit.OK
+
+
+def send(arguments: argparse.Namespace) -> Exit:
+    """Text is sent as it is given; what is read from stdin, as it is there, with its last line break."""
+    if arguments.data != "-":
+        data: str | bytes = arguments.data.encode() if arguments.binary else arguments.data
+    else:
+        content = sys.stdin.buffer.read()
+        try:
+            data = content if arguments.binary else content.decode()
+        except UnicodeDecodeError as error:
+            raise Failed(f"stdin is not UTF-8: {error}; send it with --binary", exit=Exit.INVALID) from error
+    delivered = _client(arguments).send(arguments.id, data)
+    if arguments.json:
+        _print_json(delivered)
+    else:
+        print(f"sent by {delivered['node']} under token {delivered['token']}")
     return Exit.OK
 
 

@@ -68,6 +68,7 @@ def _run_command(arguments: argparse.Namespace) -> int:
                 "nodes": ask.nodes,
                 "add": ask.add,
                 "remove": ask.remove,
+                "send": ask.send,
             }
             return commands[command](arguments)
 
@@ -90,6 +91,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     remove = commands.add_parser("remove", help="take resources out of management")
     remove.add_argument("ids", metavar="ID", nargs="+")
     _add_asking(remove)
+    send = commands.add_parser("send", help="send something over what the holder of a resource has open")
+    send.add_argument("id", metavar="ID")
+    send.add_argument("data", metavar="DATA", help="text; - reads stdin")
+    send.add_argument("--binary", action="store_true", help="send it as bytes")
+    _add_asking(send)
     _add_wal(commands.add_parser("wal", help="look at a data directory's journal, or check it"))
     _add_snapshot(commands.add_parser("snapshot", help="look at a data directory's snapshots, and check them"))
     _add_recover(commands.add_parser("recover", help="go on with one node's data after a majority is lost for good"))

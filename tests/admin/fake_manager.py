@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydrm.agent.courier import Delivered
 from pydrm.core.resource import Resource
-from pydrm.errors import DrmError, Unavailable
+from pydrm.errors import ClusterRefused, DrmError, Unavailable
 
 
 class FakeVoters:
@@ -38,6 +39,7 @@ class FakeManager:
     """
     Attributes:
         problem: What its status shows as such.
+        sent: (resource, data), in order.
     """
 
     def __init__(self, *, has_majority: bool = True, failure: Exception | None = None) -> None:
@@ -46,6 +48,7 @@ class FakeManager:
         self.failure = failure
         self.kept: dict[str, Resource] = {}
         self.timeouts: list[float] = []
+        self.sent: list[tuple[str, str | bytes]] = []
         self.voters = FakeVoters()
 
     def status(self) -> dict[str, Any]:
@@ -77,6 +80,13 @@ class FakeManager:
     async def remove(self, *ids: str, timeout: float) -> list[str]:
         self._note(timeout)
         return [name for name in ids if self.kept.pop(name, None) is not None]
+
+    async def send(self, id: str, data: str | bytes, *, timeout: float) -> Delivered:
+        self._note(timeout)
+        if id not in self.kept:
+            raise ClusterRefused(f"there is no resource {id!r}", reason="not-found")
+        self.sent.append((id, data))
+        return Delivered("b", 7)
 
     def _note(self, timeout: float) -> None:
         self.timeouts.append(timeout)
