@@ -2,7 +2,8 @@
 A third party that costs as little as it can: it accepts whoever comes, and sends the same frame as often as told.
 
 It speaks the protocol by hand, because it shares the machine with what is measured. Prints its port; then each line on
-its standard input, a number, sends so many messages over each connection and prints a line when all are written.
+its standard input, a number, sends so many messages over each connection and prints when, on time.monotonic, the last
+client had come.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import time
 from typing import cast
 
 from websockets.utils import accept_key
@@ -25,6 +27,8 @@ _BACKLOG = 4096
 
 class _Connection(asyncio.Protocol):
     """One client's; it reads a request and then nothing of interest."""
+
+    last_at_s = 0.0
 
     def __init__(self, all: set[_Connection]) -> None:
         self._all = all
@@ -46,6 +50,7 @@ class _Connection(asyncio.Protocol):
                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
             )
             self._all.add(self)
+            _Connection.last_at_s = time.monotonic()
 
     def pause_writing(self) -> None:
         self.writable.clear()
@@ -74,7 +79,7 @@ async def _serve() -> None:
     print(server.sockets[0].getsockname()[1], flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         await _flood(connections, int(line))
-        print("sent", flush=True)
+        print(_Connection.last_at_s, flush=True)
     server.close()
 
 

@@ -42,14 +42,20 @@ class FieldReader:
 
     def field(self, name: str, read: Read[T]) -> T:
         """Raises InvalidResource."""
-        return self.checked(name, lambda: read(self._resource.get(name), self._values))
+        try:
+            return read(self._resource.get(name), self._values)
+        except (TemplateError, Wrong) as error:
+            raise self._invalid(name, error) from None
 
     def checked(self, name: str, read: Callable[[], T]) -> T:
         """Raises InvalidResource."""
         try:
             return read()
         except (TemplateError, Wrong) as error:
-            raise InvalidResource(str(error), resource=self._resource.id, field=name) from None
+            raise self._invalid(name, error) from None
+
+    def _invalid(self, name: str, error: Exception) -> InvalidResource:
+        return InvalidResource(str(error), resource=self._resource.id, field=name)
 
 
 def seconds(default: float, most: float = 300.0) -> Read[float]:
