@@ -18,29 +18,13 @@ from websockets.uri import parse_uri
 
 from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
-from pydrm.handlers.definition_fields import (
-    TOKEN,
-    FieldReader,
-    Values,
-    Wrong,
-    choice,
-    name_of,
-    seconds,
-    seconds_or_off,
-    whole_number,
-)
-from pydrm.handlers.resume import Position, position_of
+from pydrm.handlers.definition_fields import TOKEN, FieldReader, Values, Wrong
+from pydrm.handlers.resume import Position
 from pydrm.handlers.secrets import Secrets
 from pydrm.handlers.template import TemplateError, render, render_json, values_of
+from pydrm.handlers.websocket_options import options_of
 
-__all__ = ["OPEN_TIMEOUT_S", "Endpoint", "templates_of"]
-
-OPEN_TIMEOUT_S = 10.0
-PING_S = 20.0
-QUEUE_DEFAULT = 16
-QUEUE_MAX = 1_000_000
-MESSAGE_BYTES_DEFAULT = 1024 * 1024
-MESSAGE_BYTES_MAX = 256 * 1024 * 1024
+__all__ = ["Endpoint", "templates_of"]
 
 # Those that websockets knows; socks needs the package python-socks too.
 _PROXY_SCHEMES = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
@@ -113,29 +97,16 @@ class Endpoint:
         read = FieldReader(resource, values)
         url = read.field("url", _url)
         uri = read.checked("url", lambda: _parsed(url, resource))
-        decodes = read.field("decode", choice("off", "json")) == "json"
         return cls(
             url=url,
             host=uri.host,
             port=uri.port,
             secure=uri.secure,
             headers=read.field("headers", _headers),
-            subprotocols=read.field("subprotocols", _subprotocols),
             subscribe=read.field("subscribe", _messages),
             unsubscribe=read.field("unsubscribe", _messages),
-            on_message=read.field("on_message", name_of("the name of a callback")),
             proxy=read.field("proxy", _proxy),
-            open_timeout_s=read.field("open_timeout", seconds(OPEN_TIMEOUT_S)),
-            ping_interval_s=read.field("ping_interval", seconds_or_off(PING_S)),
-            ping_timeout_s=read.field("ping_timeout", seconds_or_off(PING_S)),
-            idle_timeout_s=read.field("idle_timeout", seconds_or_off(None)),
-            queue=read.field("queue", whole_number(QUEUE_DEFAULT, 1, QUEUE_MAX)),
-            when_full=read.field("when_full", choice("wait", "drop_oldest", "disconnect")),
-            decodes=decodes,
-            position=read.field("checkpoint_field", lambda value, _: position_of(value, decodes=decodes)),
-            max_size=read.field("max_size", whole_number(MESSAGE_BYTES_DEFAULT, 1, MESSAGE_BYTES_MAX)),
-            compresses=read.field("compression", choice("off", "deflate")) == "deflate",
-            tls_ca=read.field("tls_ca", lambda value, _: _tls_ca(value, secure=uri.secure)),
+            **options_of(resource, read, secure=uri.secure),
         )
 
 
@@ -224,17 +195,6 @@ def _headers(value: Json, values: Values) -> dict[str, str]:
     return headers
 
 
-def _subprotocols(value: Json, values: Values) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not value:
-        raise Wrong(f"must be a list of names, not {value!r}")
-    for name in value:
-        if not isinstance(name, str) or not TOKEN.fullmatch(name):
-            raise Wrong(f"{name!r} cannot be the name of a subprotocol")
-    return tuple(str(name) for name in value)
-
-
 def _messages(value: Json, values: Values) -> tuple[str, ...]:
     if value is None:
         return ()
@@ -261,13 +221,3 @@ def _proxy(value: Json, values: Values) -> str | Literal[True] | None:
     if parts.scheme not in _PROXY_SCHEMES or not parts.hostname:
         raise Wrong(f'must be "env", or begin with one of {", ".join(_PROXY_SCHEMES)} and :// and a host: {value!r}')
     return url
-
-
-def _tls_ca(value: Json, *, secure: bool) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or not value.startswith("/") or not value.isprintable():
-        raise Wrong(f"must be the absolute path of a PEM file, not {value!r}")
-    if not secure:
-        raise Wrong("is for wss:// only")
-    return value

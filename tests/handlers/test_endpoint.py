@@ -212,3 +212,13 @@ def test_a_position_is_found_in_a_message_or_is_not(path: object, message: objec
 
     assert position is not None
     assert position.of(message) == found
+
+
+def test_options_that_are_equal_for_python_and_not_alike_are_told_apart() -> None:
+    """True equals 1, and what was read for one resource is used for the next."""
+    assert endpoint(ping_interval=1).ping_interval_s == 1.0
+    with pytest.raises(InvalidResource):
+        endpoint(ping_interval=True)
+    assert endpoint(url="wss://x/", tls_ca="/ca.pem").tls_ca == "/ca.pem"
+    with pytest.raises(InvalidResource):
+        endpoint(url="ws://x/", tls_ca="/ca.pem")
