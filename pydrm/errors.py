@@ -98,7 +98,12 @@ class Unavailable(DrmError):
     No majority answered within the deadline.
 
     The request may or may not take effect later; add and remove are safe to repeat.
+
+    Attributes:
+        unsent: Whether it is certain that it never left, and will never take effect.
     """
+
+    unsent = False
 
 
 class DiskFailed(DrmError):

@@ -13,6 +13,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
+import attrs
+
+from pydrm.agent.courier import Delivered
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.publishing import Publication
@@ -42,6 +45,7 @@ from pydrm.handlers.redis_pubsub import RedisPubsub
 from pydrm.handlers.redis_stream import RedisStream
 from pydrm.handlers.webhook import Webhook
 from pydrm.handlers.websocket import Websocket
+from pydrm.handlers.websocket_session import Counts
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
 from pydrm.sources.registry import Sources
@@ -171,7 +175,7 @@ class ResourceManager:
         self._clock = host.clock
         self._callbacks = Callbacks()
         self._kinds = Kinds(find=partial(installed_kind, clock=host.clock, random=host.random))
-        self._websocket = Websocket(self._callbacks)
+        self._websocket = Websocket(self._callbacks, clock=host.clock, random=host.random)
         self._kinds.register("websocket", self._websocket)
         self._http_poll = HttpPoll(self._callbacks, clock=host.clock, random=host.random)
         self._kinds.register("http_poll", self._http_poll)
@@ -256,7 +260,8 @@ class ResourceManager:
         if self._node is None or self._life is None or self._life.done():
             for resource in (*self._config.resources, *self._config.sources):
                 self._intake.validate(resource)
-            for kind in self._counting():
+            self._websocket.counts = Counts()
+            for kind in (self._http_poll, self._redis_pubsub, self._redis_stream):
                 kind.callback_failures = kind.dropped_messages = 0
             self._node = Node(
                 self._config,
@@ -449,6 +454,27 @@ class ResourceManager:
         done = await self._propose(SetBudget(checked_group(group, "group")), timeout)
         return done.updated > 0
 
+    async def send(self, id: str, data: str | bytes, *, timeout: float = 10) -> Delivered:
+        """
+        Send *data* over what the resource's holder has open, wherever that is; text as str, binary as bytes.
+
+        Returns when the holder has given it to its operating system, under a hold that was valid before and after: from
+        there it may still be lost with the connection, and that the third party has read it only the third party can
+        say. What one node sends to one resource leaves in the order in which it was sent. Nothing is repeated.
+
+        Args:
+            data: At most 1 MiB.
+
+        Raises:
+            ConfigurationError: *data* is neither str nor bytes.
+            ClusterRefused: It was not sent: there is no such resource ("not-found"), nobody holds it, or no longer
+                ("not-held"), it is not open now ("not-open"), its kind does not send ("no-send"), its handler does not
+                want to ("refused"), or *data* is too long ("too-large").
+            Unavailable: The holder did not answer within *timeout* seconds; whether it was sent is unknown, unless the
+                error is `unsent`.
+        """
+        return await self._running().courier.send(id, data, timeout=timeout)
+
     # --- readings ----------------------------------------------------------------------------------------------------
 
     def get(self, id: str) -> Resource | None:
@@ -499,18 +525,19 @@ class ResourceManager:
             "resources": resource_counts(state),
             "digest": f"{state.digest:032x}",
             "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
-            "messages": {
-                "callback_failures": sum(kind.callback_failures for kind in self._counting()),
-                "dropped_messages": sum(kind.dropped_messages for kind in self._counting()),
-            },
+            "messages": attrs.asdict(self._counts()),
             "problem": "; ".join(filter(None, [own_problem, recovery_problem(state, engine.leader)])),
         }
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
-    def _counting(self) -> tuple[Websocket | HttpPoll | RedisPubsub | RedisStream, ...]:
-        """The kinds that count the messages that the app did not get."""
-        return (self._websocket, self._http_poll, self._redis_pubsub, self._redis_stream)
+    def _counts(self) -> Counts:
+        """What the app did not get, of all kinds."""
+        counts = attrs.evolve(self._websocket.counts)
+        for kind in (self._http_poll, self._redis_pubsub, self._redis_stream):
+            counts.callback_failures += kind.callback_failures
+            counts.dropped_messages += kind.dropped_messages
+        return counts
 
     def _running(self) -> Node:
         if self._node is None or self._life is None or self._life.done():
@@ -584,7 +611,7 @@ _NOT_RUNNING: dict[str, Any] = {
     "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0, "parked": 0},
     "digest": f"{0:032x}",
     "lease": {"valid": False, "incarnation": 0},
-    "messages": {"callback_failures": 0, "dropped_messages": 0},
+    "messages": attrs.asdict(Counts()),
     "problem": "it does not run",
 }
 

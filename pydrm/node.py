@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from pydrm.agent.agent import Agent
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.courier import Courier
 from pydrm.agent.deliveries import Deliveries
 from pydrm.agent.fence import Fence
 from pydrm.agent.hold import LedgerAccess
@@ -131,6 +132,8 @@ class Node:
             quarantine_s=config.quarantine,
             checkpoint_interval_s=config.checkpoint_interval,
         )
+        self.courier = Courier(config.node, self.engine, self.agent)
+        self.engine.serve(self.courier.asked)
 
     # --- its life ----------------------------------------------------------------------------------------------------
 

@@ -261,15 +261,15 @@ def test_status_counts_messages_whose_callback_failed_since_the_node_started() -
                 raise ValueError("cannot parse")
 
             async with drm:
-                assert drm.status()["messages"] == {"callback_failures": 0, "dropped_messages": 0}
+                assert drm.status()["messages"]["callback_failures"] == 0
                 await drm.add(Resource("btc", kind="websocket", url=third_party.url, on_message="fragile"))
                 await until(lambda: states(drm) == {"btc": "open"})
                 third_party.send("btc", "one")
                 third_party.send("btc", "two")
                 await until(lambda: len(seen) == 2)
-                assert drm.status()["messages"] == {"callback_failures": 2, "dropped_messages": 0}
+                assert drm.status()["messages"]["callback_failures"] == 2
             async with drm:
-                assert drm.status()["messages"] == {"callback_failures": 0, "dropped_messages": 0}
+                assert drm.status()["messages"]["callback_failures"] == 0
 
     play(scene)
 

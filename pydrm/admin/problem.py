@@ -48,6 +48,8 @@ def problem_of(error: DrmError, *, has_majority: bool) -> Problem:
             return Problem(400, "invalid", str(error), field=error.field)
         case ClusterRefused():
             return Problem(404 if error.reason == "not-found" else 409, error.reason, str(error))
+        case Unavailable() if error.unsent:
+            return Problem(503, "unsent", str(error))
         case Unavailable():
             return Problem(503, "timeout" if has_majority else "no-majority", str(error))
         case _:

@@ -14,6 +14,7 @@ Requests and answers of the admin API; the one module here that imports aiohttp.
     POST /v1/budgets/remove      {"group": "..."}
     POST /v1/resources/pause     {"ids": [...], "reason": "..."}: have nobody hold them
     POST /v1/resources/resume    {"ids": [...]}
+    POST /v1/send                {"id": "...", "text": "..."} or {"id": "...", "base64": "..."}: have the holder send
     POST /v1/voters/add, remove, replace    {"name": "..."}: who has a vote
 
 A POST may say ?timeout=SECONDS. Every answer is JSON, errors too: {error, reason, resource, field}.
@@ -67,6 +68,17 @@ class _Voter(msgspec.Struct, forbid_unknown_fields=True):
     name: str
 
 
+class _Sending(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    text: str | None = None
+    base64: bytes | None = None
+
+    @property
+    def data(self) -> str | bytes | None:
+        """None unless there is exactly one."""
+        return self.base64 if self.text is None else self.text if self.base64 is None else None
+
+
 class _Group(msgspec.Struct, forbid_unknown_fields=True):
     group: str
 
@@ -109,6 +121,7 @@ def application(manager: Manager, *, own_host: str) -> web.Application:
     app.router.add_post("/v1/budgets/remove", _remove_budget)
     app.router.add_post("/v1/resources/pause", _pause)
     app.router.add_post("/v1/resources/resume", _resume)
+    app.router.add_post("/v1/send", _send)
     app.router.add_post("/v1/voters/{change:add|remove|replace}", _change_voters)
     return app
 
@@ -201,6 +214,20 @@ async def _remove_budget(request: web.Request) -> web.Response:
     if not await request.app[_manager_key].remove_budget(group, timeout=timeout):
         raise ClusterRefused(f"{group!r} has no budget", reason="not-found")
     return _answer({"removed": group})
+
+
+async def _send(request: web.Request) -> web.Response:
+    timeout = _timeout(request)
+    try:
+        asked = msgspec.json.decode(await request.read(), type=_Sending)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            f'the body must be {{"id": "...", "text": "..."}} or have "base64": {error}'
+        ) from error
+    if asked.data is None:
+        raise ConfigurationError('the body must have either "text" or "base64"')
+    delivered = await request.app[_manager_key].send(asked.id, asked.data, timeout=timeout)
+    return _answer({"node": delivered.node, "token": delivered.token})
 
 
 async def _change_voters(request: web.Request) -> web.Response:

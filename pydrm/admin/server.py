@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydrm.address import split_address
+from pydrm.agent.courier import Delivered
 from pydrm.agent.publishing import Publication
 from pydrm.core.resource import Json, Resource
 from pydrm.errors import ConfigurationError
@@ -82,6 +83,8 @@ class Manager(Protocol):
     async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]: ...
 
     async def resume(self, *ids: str, timeout: float) -> list[str]: ...
+
+    async def send(self, id: str, data: str | bytes, *, timeout: float) -> Delivered: ...
 
 
 class AdminServer:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.budgets import Budgets, Gate
@@ -187,6 +188,19 @@ class Agent:
     def holds(self, resource: str) -> bool:
         """Whether this node has a handle for *resource*, open or being opened, under a lease valid at this instant."""
         return any(handle.valid for handle in self._handles.get((resource, 0), {}).values())
+
+    def handle(self, resource: str, token: int) -> Handle | None:
+        """What this node has for *resource* under *token*, if that is under a lease valid at this instant."""
+        handle = self._handles.get((resource, 0), {}).get(token)
+        return handle if handle is not None and handle.valid else None
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> bool:
+        """Have *work*, which must not raise, done until `run` ends; whether there is somebody to do it."""
+        if self._tasks is None or self._closed:
+            work.close()
+            return False
+        self._tasks.create_task(work, name=name)
+        return True
 
     async def run(self) -> None:
         """Work until cancelled; owns every handler's task."""

@@ -96,6 +96,11 @@ class Handle:
         return self.condition is not Condition.OPENING
 
     @property
+    def hold(self) -> Hold | None:
+        """What the handler is given; None until it is run for the first time."""
+        return self._hold
+
+    @property
     def valid(self) -> bool:
         return self._hold is not None and self.stage is Stage.LIVE and self._hold.valid
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import attrs
@@ -24,13 +24,22 @@ from pydrm.core.ledger_commands import Publisher
 from pydrm.core.records import CHECKPOINT_BYTES_MAX, Condition
 from pydrm.core.resource import Json, Resource
 from pydrm.engine.codec import decode_checkpoint, encode_checkpoint
-from pydrm.errors import Fenced, InvalidResource
+from pydrm.errors import Fenced, InvalidResource, Permanent
 
-__all__ = ["DETAIL_CHARACTERS_MAX", "Bookmark", "GroupBudget", "Hold", "LedgerAccess", "Message"]
+__all__ = [
+    "DETAIL_CHARACTERS_MAX",
+    "Bookmark",
+    "GroupBudget",
+    "Hold",
+    "LedgerAccess",
+    "Message",
+    "Sender",
+]
 
 DETAIL_CHARACTERS_MAX = 200
 
 Tell = Callable[[Condition, str], None]
+Sender = Callable[[str | bytes], Awaitable[None]]
 
 
 @attrs.frozen
@@ -39,13 +48,37 @@ class Message:
     Something that arrived for a resource while this node held it.
 
     Attributes:
-        data: As the third party sent it: text as str, binary as bytes.
+        data: As the third party sent it: text as str, binary as bytes; or what its kind made of that.
         token: The fencing token it arrived under; pass it on to whatever must refuse a former holder.
+        hold: What it arrived under.
     """
 
-    data: str | bytes
+    data: Any
     resource: Resource
     token: int
+    hold: Hold | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
+
+    @property
+    def valid(self) -> bool:
+        """Whether this node still holds the resource. Ask again right before what must not be done twice."""
+        return self.hold is not None and self.hold.valid
+
+    async def checkpoint(self, value: Json | bytes) -> None:
+        """Save that the resource has got as far as *value*; see `Hold.checkpoint`, whose errors it raises."""
+        await self._own_hold().checkpoint(value)
+
+    def note_checkpoint(self, value: Json | bytes) -> None:
+        """The same without waiting; see `Hold.note_checkpoint`."""
+        self._own_hold().note_checkpoint(value)
+
+    async def reply(self, data: str | bytes) -> None:
+        """Send *data* to where this came from; see `Hold.send`, whose errors it raises."""
+        await self._own_hold().send(data)
+
+    def _own_hold(self) -> Hold:
+        if self.hold is None:
+            raise Fenced(f"this message of resource {self.resource.id!r} did not come with a hold")
+        return self.hold
 
 
 @attrs.frozen
@@ -105,6 +138,7 @@ class Hold:
         "_lease",
         "_ledger",
         "_revoked",
+        "_sender",
         "_sockets",
         "_tell",
         "node",
@@ -139,6 +173,7 @@ class Hold:
         self._ledger = ledger
         self._budget = budget
         self._sockets: list[socket.socket] = []
+        self._sender: Sender | None = None
         self._revoked = False
 
     @property
@@ -258,6 +293,37 @@ class Hold:
         if self._budget is not None:
             self._budget.hold_back(seconds, reason)
 
+    def on_send(self, sender: Sender | None) -> None:
+        """
+        Have `drm.send` for this resource, from any node, call *sender* with the data; None: no more.
+
+        Until this run of the handler ends. *sender* returns once the data has left this process; it is called only
+        while the hold is valid, on the app's loop, possibly several times at once. To refuse, before anything has left,
+        it raises `Temporary` or `Permanent`; after any other error nobody can know whether the data arrived.
+        """
+        self._sender = sender
+
+    @property
+    def sends(self) -> bool:
+        """Whether there is somebody to give data to now."""
+        return self._sender is not None
+
+    async def send(self, data: str | bytes) -> None:
+        """
+        Send *data* over what the handler has open; return once it has left this process under a valid hold.
+
+        Raises:
+            Fenced: The hold was over before; nothing was sent. Or it ended meanwhile, and nobody knows.
+            Permanent, Temporary: The handler does not send, or not now; nothing was sent.
+        """
+        if not self.valid:
+            raise Fenced(f"resource {self.resource.id!r} is no longer held under token {self.token}; nothing was sent")
+        if self._sender is None:
+            raise Permanent(f"the handler of resource {self.resource.id!r} does not send")
+        await self._sender(data)
+        if not self.valid:
+            raise Fenced(f"the hold of resource {self.resource.id!r} ended meanwhile; whether it was sent is unknown")
+
     def guard(self, sock: socket.socket) -> None:
         """
         Have *sock* shut down by force should the lease end. Call it before connecting, and again for each new socket.
@@ -288,3 +354,4 @@ class Hold:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         self._sockets.clear()
+        self._sender = None

@@ -1,4 +1,4 @@
-"""The commands that ask a running node: status, resources, nodes, add, remove, pause, resume."""
+"""The commands that ask a running node: status, resources, nodes, add, remove, pause, resume, send."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import time
 from typing import Any
 
 from pydrm.cli.client import Client
-from pydrm.cli.exits import Exit
+from pydrm.cli.exits import Exit, Failed
 from pydrm.cli.tables import print_table
 
-__all__ = ["ADMIN_DEFAULT", "add", "nodes", "pause", "remove", "resources", "resume", "status"]
+__all__ = ["ADMIN_DEFAULT", "add", "nodes", "pause", "remove", "resources", "resume", "send", "status"]
 
 ADMIN_DEFAULT = "http://127.0.0.1:8001"
 
@@ -98,6 +98,24 @@ def _detail(row: dict[str, Any], now: float) -> str:
     in_s = (row["next_try"] or 0.0) - now
     wait = [f"next try in {in_s:.0f} s"] if in_s >= 1 else []
     return "; ".join(filter(None, [row["detail"], *wait]))
+
+
+def send(arguments: argparse.Namespace) -> Exit:
+    """Text is sent as it is given; what is read from stdin, as it is there, with its last line break."""
+    if arguments.data != "-":
+        data: str | bytes = arguments.data.encode() if arguments.binary else arguments.data
+    else:
+        content = sys.stdin.buffer.read()
+        try:
+            data = content if arguments.binary else content.decode()
+        except UnicodeDecodeError as error:
+            raise Failed(f"stdin is not UTF-8: {error}; send it with --binary", exit=Exit.INVALID) from error
+    delivered = _client(arguments).send(arguments.id, data)
+    if arguments.json:
+        _print_json(delivered)
+    else:
+        print(f"sent by {delivered['node']} under token {delivered['token']}")
+    return Exit.OK
 
 
 def _change_voters(arguments: argparse.Namespace) -> Exit:

@@ -7,6 +7,7 @@ rather than urllib, which would send a request for 127.0.0.1 to the environment'
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,13 @@ class Client:
     def resume(self, ids: Sequence[str]) -> int:
         answer = self._request("POST", f"/v1/resources/resume?timeout={self._timeout:g}", {"ids": ids})
         return int(answer["resumed"])
+
+    def send(self, id: str, data: str | bytes) -> dict[str, Any]:
+        """Return the node that sent *data*, and its token."""
+        value = {"text": data} if isinstance(data, str) else {"base64": base64.b64encode(data).decode()}
+        answer = self._request("POST", f"/v1/send?timeout={self._timeout:g}", {"id": id, **value})
+        assert isinstance(answer, dict)
+        return answer
 
     def change_voters(self, change: str, name: str) -> list[str]:
         """*change* is add, remove or replace; return who has a vote then."""

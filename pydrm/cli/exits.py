@@ -29,6 +29,7 @@ class Failed(Exception):
 _BY_REASON = {
     "no-majority": Exit.NO_MAJORITY,
     "timeout": Exit.TIMEOUT,
+    "unsent": Exit.CONFLICT,
     "failed": Exit.FAILURE,
 }
 

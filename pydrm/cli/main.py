@@ -78,6 +78,7 @@ def _run_command(arguments: argparse.Namespace) -> int:
                 "remove": ask.remove,
                 "pause": ask.pause,
                 "resume": ask.resume,
+                "send": ask.send,
             }
             return commands[command](arguments)
 
@@ -113,6 +114,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     resume = commands.add_parser("resume", help="end the pause or the quarantine of resources")
     resume.add_argument("ids", metavar="ID", nargs="+")
     _add_asking(resume)
+    send = commands.add_parser("send", help="send something over what the holder of a resource has open")
+    send.add_argument("id", metavar="ID")
+    send.add_argument("data", metavar="DATA", help="text; - reads stdin")
+    send.add_argument("--binary", action="store_true", help="send it as bytes")
+    _add_asking(send)
     _add_wal(commands.add_parser("wal", help="look at a data directory's journal, or check it"))
     _add_snapshot(commands.add_parser("snapshot", help="look at a data directory's snapshots, and check them"))
     _add_recover(commands.add_parser("recover", help="go on with one node's data after a majority is lost for good"))

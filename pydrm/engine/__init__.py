@@ -12,11 +12,13 @@ from pydrm.engine.codec import definition_of, resource_of
 from pydrm.engine.config import EngineConfig, EngineStatus
 from pydrm.engine.engine import REQUEST_BYTES_MAX, Engine
 from pydrm.engine.host import Host, SystemHost
+from pydrm.engine.letters import LETTER_BYTES_MAX
 from pydrm.engine.mailbox import Mailbox
 from pydrm.engine.participant import Footing, Membership, Participant, Port
 from pydrm.engine.tls import Security, TlsFiles
 
 __all__ = [
+    "LETTER_BYTES_MAX",
     "REQUEST_BYTES_MAX",
     "Engine",
     "EngineConfig",

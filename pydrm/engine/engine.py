@@ -20,14 +20,19 @@ from pydrm.engine.answers import Answers
 from pydrm.engine.codec import encode_command
 from pydrm.engine.config import EngineConfig, EngineStatus
 from pydrm.engine.host import Aside, Host
+from pydrm.engine.letters import LETTER_BYTES_MAX
 from pydrm.engine.mailbox import Mailbox
 from pydrm.engine.participant import Participant
+from pydrm.engine.post import Question
 from pydrm.engine.proposals import Resolve
 from pydrm.engine.raft import ENTRY_BYTES_MAX
 from pydrm.engine.replica import Replica
 from pydrm.errors import ClusterRefused, DrmError, Unavailable
 
 __all__ = ["REQUEST_BYTES_MAX", "Engine"]
+
+# Who asks, what, and what to call with the answer: once, on the app's loop.
+Asked = Callable[[str, bytes, Callable[[bytes], None]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +60,8 @@ class Engine:
         """
         self.state = State()
         self._answers = Answers(asyncio.get_running_loop(), missing=self._no_answer)
+        self._app = Mailbox(asyncio.get_running_loop())
+        self._on_question: Asked = _nobody
         self._config = config
         self._participant = participant
         self._host = host
@@ -139,6 +146,29 @@ class Engine:
         """Run *look* on the engine's thread, between two applies, and return what it returns."""
         return await self._ask(lambda replica: look(self.state))
 
+    async def ask(self, node: str, payload: bytes, *, timeout: float) -> bytes:
+        """
+        What *node*, another one, answers to *payload*: beside the log, and neither kept nor repeated.
+
+        Args:
+            timeout: In seconds.
+
+        Raises:
+            Unavailable: No answer came in time; *node* may have the question. If it is `unsent`, it never will.
+            ClusterRefused: It is larger than `LETTER_BYTES_MAX` (reason "too-large").
+        """
+        if len(payload) > LETTER_BYTES_MAX:
+            message = f"a message between nodes may have {LETTER_BYTES_MAX} bytes, this one has {len(payload)}"
+            raise ClusterRefused(message, reason="too-large")
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        deadline = self._host.clock.now() + timeout
+        self._post(self._ask_node, node, payload, deadline, partial(self._answers.give, answered))
+        return await self._answers.wait(answered, timeout + _ANSWER_LATE_S)
+
+    def serve(self, asked: Asked) -> None:
+        """Have *asked* called, on the app's loop, with each question of another node; it answers each, and soon."""
+        self._on_question = asked
+
     async def _ask(self, ask: Callable[[Replica], T]) -> T:
         seen: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         resolve = partial(self._answers.give, seen)
@@ -167,6 +197,13 @@ class Engine:
     def _no_answer(self) -> BaseException:
         return self._failure or Unavailable("the engine does not answer; the outcome is unknown")
 
+    def _asked(self, question: Question) -> None:
+        self._on_question(question.origin, question.payload, partial(self._answer, question))
+
+    def _answer(self, question: Question, payload: bytes) -> None:
+        if self._inbox is not None and self._replica is not None:
+            self._inbox.post(self._replica.post.answer, question, payload)
+
     # --- on the engine's thread --------------------------------------------------------------------------------------
 
     async def _live(self, report: Callable[[BaseException | None], None]) -> None:
@@ -185,6 +222,7 @@ class Engine:
             self.state,
             self._participant,
             host=self._host,
+            asked=partial(self._app.post, self._asked),
             failed=self._fail,
         )
         try:
@@ -194,6 +232,7 @@ class Engine:
             report(None)
             await end
         finally:
+            replica.post.stop(self._failure or Unavailable("this node was stopped; whether it arrived is unknown"))
             await replica.stop()
             replica.proposals.abandon(self._failure or Unavailable("this node was stopped; the outcome is unknown"))
 
@@ -201,6 +240,10 @@ class Engine:
         assert self._replica is not None
         self._replica.proposals.add(command, deadline, resolve)
         self._replica.wake()
+
+    def _ask_node(self, node: str, payload: bytes, deadline: float, resolve: Callable[[object], None]) -> None:
+        assert self._replica is not None
+        self._replica.post.ask(node, payload, deadline, resolve)
 
     def _finish(self) -> None:
         if self._end is not None and not self._end.done():
@@ -218,3 +261,8 @@ class Engine:
             _log.error("a bug in the engine of node %s", self._config.node, exc_info=error)
         self._on_failure(self._failure)
         self._finish()
+
+
+def _nobody(origin: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
+    """Whoever asks before there is anybody to answer gets nothing."""
+    answer(b"")

@@ -15,6 +15,7 @@ __all__ = [
     "Forward",
     "Frame",
     "Hello",
+    "Mail",
     "NextIndex",
     "Ping",
     "PreVote",
@@ -167,6 +168,27 @@ class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=22):
     digest: str
 
 
+class Mail(msgspec.Struct, frozen=True, array_like=True, tag=30):
+    """
+    A piece of a letter from node *origin* to node *to*, who need not be the two that are linked here. See `post`.
+
+    Attributes:
+        number: Names the question; who asks it has given it.
+        answers: Whether the letter is an answer.
+        size, offset: How long the letter is, and where *data* begins in it.
+        problem: Why the question is not answered; "" if this is not about one.
+    """
+
+    origin: str
+    to: str
+    number: int
+    answers: bool
+    size: int
+    offset: int
+    data: bytes
+    problem: str = ""
+
+
 Frame = (
     Hello
     | Refusal
@@ -184,6 +206,7 @@ Frame = (
     | SnapshotDone
     | TimeoutNow
     | StateDigest
+    | Mail
 )
 
 _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)

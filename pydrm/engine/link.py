@@ -78,6 +78,11 @@ class Link(asyncio.Protocol):
     def open(self) -> bool:
         return self._stream is not None and not self._parted and not self._stream.is_closing()
 
+    @property
+    def backlog(self) -> int:
+        """How many bytes wait to be taken by the operating system."""
+        return self._stream.get_write_buffer_size() if self._stream is not None else 0
+
     def secure(self, channel: Channel) -> None:
         """Speak through *channel* from now on; nothing may have been sent before."""
         self.channel = channel

@@ -16,7 +16,7 @@ Its parts are `storage` and `transport`; `seat`, which has the consensus core; `
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pydrm.core.commands import AddVoter, Command, RemoveVoter
 from pydrm.core.records import Incarnation
@@ -24,11 +24,12 @@ from pydrm.core.state import State
 from pydrm.engine.applier import Applier
 from pydrm.engine.comparison import Comparison
 from pydrm.engine.config import EngineConfig, EngineStatus
-from pydrm.engine.frames import Append, Forward, Frame, Hello, StateDigest
+from pydrm.engine.frames import Append, Forward, Frame, Hello, Mail, StateDigest
 from pydrm.engine.handover import Handover
 from pydrm.engine.host import Host
 from pydrm.engine.members import Members
 from pydrm.engine.participant import Participant
+from pydrm.engine.post import Post, Question
 from pydrm.engine.proposals import Proposals
 from pydrm.engine.raft import HEARTBEAT_S, Raft
 from pydrm.engine.requests import Requests
@@ -58,12 +59,14 @@ class Replica:
         participant: Participant,
         *,
         host: Host,
+        asked: Callable[[Question], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         """
         Locks the data directory.
 
         Args:
+            asked: Gets what other nodes ask this one; see `post`.
             failed: Called once, when it can take no further part.
 
         Raises:
@@ -100,6 +103,15 @@ class Replica:
             connected=self.proposals.retry_now,
             clock=host.clock,
             random=host.random,
+        )
+        self.post = Post(
+            config.node,
+            config.nonce,
+            self._transport,
+            linked=self._members_linked,
+            leader=lambda: self.status.leader,
+            clock=host.clock,
+            deliver=asked,
         )
         self._requests = Requests(self.proposals, state)
         self._applier = Applier(state, participant, self.proposals, now=host.clock.now, failed=self._fail)
@@ -183,7 +195,12 @@ class Replica:
         self._seat.linked(peer, hello)
         self.wake()
 
+    def _members_linked(self) -> Collection[str]:
+        mine = self._storage.directory.identity.cluster_id
+        return [name for name, hello in self._transport.heard().items() if mine and hello.cluster_id == mine]
+
     def _unlinked(self, peer: str) -> None:
+        self.post.unlinked(peer)
         if self._seat.raft is not None:
             self._seat.unlinked(peer)
             self._storage.snapshotter.unlinked(peer)
@@ -191,6 +208,9 @@ class Replica:
     def _receive(self, peer: str, frame: Frame) -> None:
         raft = self._seat.raft
         if raft is None or self._stopped:
+            return
+        if isinstance(frame, Mail):
+            self.post.receive(peer, frame)  # nothing to tick for
             return
         try:
             match frame:

@@ -142,6 +142,11 @@ class Transport:
             link.sent_at = self._clock.now()
             link.send(frame)
 
+    def backlog(self, peer: str) -> int:
+        """How many bytes wait to be written to *peer*."""
+        link = self._links.get(peer)
+        return link.backlog if link is not None else 0
+
     def announce(self) -> None:
         """Tell everybody who has heard this node's Hello that it has changed."""
         # Those too whose own has not arrived yet: they will not hear this node's again.

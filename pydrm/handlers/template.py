@@ -2,18 +2,21 @@
 Templates in definitions: `{name}` stands for a value of the assignment or of the resource.
 
 `{id}`, `{node}` and `{token}` come from the assignment, and any field that holds a string, a number or a boolean from
-the resource. `{{` and `}}` are braces. Nothing else of `str.format` is understood: no attributes, no
-indexes, no format specifications, because a definition is data that may come from anywhere.
+the resource. `{{` and `}}` are braces. `{env:NAME}` and `{file:PATH}` are secrets, where a kind allows them (see
+`secrets`). Nothing else of `str.format` is understood: no attributes, no indexes, no format specifications,
+because a definition is data that may come from anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from string import Formatter
 
 from pydrm.core.resource import Json, Resource
 
-__all__ = ["TemplateError", "render", "render_json", "values_of"]
+__all__ = ["SECRET_SOURCES", "TemplateError", "names_in", "render", "render_json", "values_of"]
+
+SECRET_SOURCES = ("env", "file")
 
 _formatter = Formatter()
 
@@ -40,13 +43,7 @@ def render(template: str, values: Mapping[str, str]) -> str:
     Raises:
         TemplateError: A name is unknown, or the braces do not match.
     """
-    if "{" not in template and "}" not in template:
-        return template
-    try:
-        parts = list(_formatter.parse(template))
-    except ValueError as error:
-        raise TemplateError(f"{error}; write {{{{ or }}}} for a brace") from None
-    return "".join(literal + _value(name, form, conversion, values) for literal, name, form, conversion in parts)
+    return "".join(literal + (_value(name, values) if name is not None else "") for literal, name in _parts(template))
 
 
 def render_json(template: Json, values: Mapping[str, str]) -> Json:
@@ -60,13 +57,42 @@ def render_json(template: Json, values: Mapping[str, str]) -> Json:
     return template
 
 
-def _value(name: str | None, form: str | None, conversion: str | None, values: Mapping[str, str]) -> str:
-    if name is None:
-        return ""
+def names_in(template: Json) -> Iterator[str]:
+    """
+    What stands between braces in *template*, inside of lists and objects too.
+
+    Raises:
+        TemplateError: The braces do not match.
+    """
+    if isinstance(template, str):
+        yield from (name for _, name in _parts(template) if name is not None)
+    elif isinstance(template, (list, dict)):
+        for item in template.values() if isinstance(template, dict) else template:
+            yield from names_in(item)
+
+
+def _parts(template: str) -> list[tuple[str, str | None]]:
+    """Each piece of text with the name that follows it; None after the last one."""
+    if "{" not in template and "}" not in template:
+        return [(template, None)]
+    try:
+        parts = list(_formatter.parse(template))
+    except ValueError as error:
+        raise TemplateError(f"{error}; write {{{{ or }}}} for a brace") from None
+    return [(literal, _name(name, form, conversion)) for literal, name, form, conversion in parts]
+
+
+def _name(name: str | None, form: str | None, conversion: str | None) -> str | None:
+    if name in SECRET_SOURCES and form and not conversion and "{" not in form:
+        return f"{name}:{form}"
     if form or conversion:
         raise TemplateError(f"{{{name}}} must be a plain name, without format or conversion; write {{{{ for a brace")
+    return name
+
+
+def _value(name: str, values: Mapping[str, str]) -> str:
     if name not in values:
-        known = ", ".join(sorted(values))
+        known = ", ".join(sorted(known for known in values if ":" not in known))
         raise TemplateError(f"{{{name}}} is not known here (known: {known}); write {{{{ for a brace")
     return values[name]
 

@@ -11,51 +11,52 @@ import asyncio
 import logging
 import socket
 import ssl
+from pathlib import Path
+from random import SystemRandom
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import WebSocketException
 
-from pydrm.agent.hold import Hold, Message
+from pydrm.agent.hold import Hold
+from pydrm.clock import Clock, Random, SystemClock
 from pydrm.core.resource import Resource
-from pydrm.errors import Fenced, InvalidResource, Permanent, Temporary
+from pydrm.errors import Fenced, HandlerError, InvalidResource, Permanent, Temporary
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.dial import dial
-from pydrm.handlers.endpoint import Endpoint
+from pydrm.handlers.endpoint import Endpoint, templates_of
+from pydrm.handlers.secrets import SecretMissing, Secrets
+from pydrm.handlers.websocket_refusal import refusal
+from pydrm.handlers.websocket_session import LEAVE_TIMEOUT_S, Counts, Session, leave
 
 __all__ = ["LEAVE_TIMEOUT_S", "Websocket"]
 
-logger = logging.getLogger(__name__)
-
-# How long a third party may take to answer a close. The next holder waits for it, and longer than this
-# it is not worth: an abort frees the connection just as well.
-LEAVE_TIMEOUT_S = 0.25
-
-QUEUE_FRAMES_MAX = 16
+# At its level DEBUG websockets writes down each request with its headers, and so the secrets in them.
+_silent = logging.getLogger(f"{__name__}.connection")
+_silent.disabled = True
 
 
 class Websocket:
     """
-    Fields of a resource: `url` (ws:// or wss://), and optionally `headers` (an object), `subscribe` (a string, an
-    object, or a list of them, each sent as one message), `on_message` (a callback's name), `proxy` ("env" or a url),
-    `open_timeout` (seconds). Templates may stand in `url`, `headers` and `subscribe`. Redirects are not followed.
+    Fields of a resource: `url` (ws:// or wss://), and optionally those of `Endpoint`; docs/websocket.md has the table.
+    Templates may stand in `url`, `headers`, `subscribe`, `unsubscribe` and `proxy`. Redirects are not followed.
 
-    It is open once it is connected and all of `subscribe` is sent. Messages are given to the callback
-    one after the other; while it works, the connection is not read, so a slow callback slows its third party down
-    and nothing piles up here. A callback that raises is logged and counted and costs that message only; one that is
+    It is open once it is connected and all of `subscribe` is sent. Messages are given to the callback one after the
+    other; while it works, by default, the connection is not read, so a slow callback slows its third party down and
+    nothing piles up here. A callback that raises is logged and counted and costs that message only; one that is
     at work when the hold ends is cancelled.
 
     Attributes:
-        callback_failures: How many messages' callbacks raised.
-        dropped_messages: How many messages came when the lease was over, and were not delivered.
+        counts: What did not reach a callback.
     """
 
-    def __init__(self, callbacks: Callbacks) -> None:
-        self.callback_failures = 0
-        self.dropped_messages = 0
+    def __init__(self, callbacks: Callbacks, *, clock: Clock | None = None, random: Random | None = None) -> None:
+        self.counts = Counts()
         self._callbacks = callbacks
-        self._ssl: ssl.SSLContext | None = None
+        self._clock = clock or SystemClock()
+        self._random = random or SystemRandom()
+        self._ssl: dict[str, tuple[int, ssl.SSLContext]] = {}
 
     def validate(self, resource: Resource) -> None:
         endpoint = Endpoint.of(resource, node="node", token=1)
@@ -73,27 +74,48 @@ class Websocket:
         return host if host is not None and "{" not in host else ""
 
     async def run(self, hold: Hold) -> None:
-        endpoint = Endpoint.of(hold.resource, node=hold.node, token=hold.token)
-        callback = self._callback(endpoint, hold)
+        try:
+            secrets = await Secrets.read(templates_of(hold.resource))
+        except SecretMissing as missing:
+            raise Temporary(f"{missing} on node {hold.node!r}") from None
+        endpoint = self._endpoint(hold, secrets)
+        failure = await self._run(hold, endpoint, secrets, self._callback(endpoint, hold))
+        # Not from within `except`: what failed may show the url, and goes wherever an error's context is shown.
+        raise failure
+
+    async def _run(self, hold: Hold, endpoint: Endpoint, secrets: Secrets, callback: Callback | None) -> HandlerError:
+        """Hold it for as long as it goes well; return what to say then."""
         opened: list[ClientConnection] = []
+        session: Session | None = None
         try:
             async with asyncio.timeout(endpoint.open_timeout_s):
                 connection = await self._connect(hold, endpoint, opened)
-                for message in endpoint.subscribe:
-                    await connection.send(message)
+                session = Session(connection, endpoint, hold, callback, self.counts)
+                await session.subscribe()
+            hold.on_send(session.send)
             hold.ready()
-            await self._receive(connection, hold, callback)
-        except ConnectionClosed as closed:
-            raise Temporary(f"connection lost: {closed}") from closed
-        except InvalidStatus as error:
-            raise Temporary(f"refused with HTTP status {error.response.status_code}") from error
-        except TimeoutError as error:
-            raise Temporary(str(error) or f"not open within {endpoint.open_timeout_s:g} s") from error
+            await session.receive()
         except (OSError, ValueError, WebSocketException) as error:
-            raise Temporary(f"cannot connect: {error}") from error
+            if session is not None and session.broken:
+                return Temporary(f"connection lost: {session.broken}")
+            failure = refusal(error, open_timeout_s=endpoint.open_timeout_s, clock=self._clock, random=self._random)
+            failure.args = (secrets.redact(str(failure)),)
+            return failure
         finally:
+            hold.on_send(None)
             for connection in opened:
-                await _leave(connection, hold)
+                await leave(connection, hold, words=endpoint.unsubscribe if session is not None else ())
+        raise AssertionError("receiving ends by an error only")
+
+    def _endpoint(self, hold: Hold, secrets: Secrets) -> Endpoint:
+        checkpoint = hold.last_checkpoint
+        try:
+            return Endpoint.of(hold.resource, node=hold.node, token=hold.token, secrets=secrets, checkpoint=checkpoint)
+        except InvalidResource as error:
+            # The definition was checked when it was added; so it is what has been filled in, and that may change.
+            if secrets.values or checkpoint is not None:
+                raise Temporary(f"what its templates stand for cannot be used: {error}") from None
+            raise
 
     def _callback(self, endpoint: Endpoint, hold: Hold) -> Callback | None:
         if not endpoint.on_message:
@@ -108,7 +130,7 @@ class Websocket:
         options: dict[str, Any] = {}
         sock: socket.socket | None = None
         if endpoint.secure:
-            options["ssl"] = self._ssl_context()
+            options["ssl"] = self._ssl_context(endpoint.tls_ca)
         if endpoint.proxy is None:
             sock = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.open_timeout_s)
             options["sock"] = sock
@@ -124,11 +146,18 @@ class Websocket:
             return await connect(
                 endpoint.url,
                 additional_headers=endpoint.headers,
-                compression=None,
+                subprotocols=cast("Any", list(endpoint.subprotocols) or None),
+                compression="deflate" if endpoint.compresses else None,
                 proxy=endpoint.proxy,
                 open_timeout=None,
                 close_timeout=LEAVE_TIMEOUT_S,
-                max_queue=QUEUE_FRAMES_MAX,
+                ping_interval=endpoint.ping_interval_s,
+                ping_timeout=endpoint.ping_timeout_s,
+                max_size=endpoint.max_size,
+                max_queue=endpoint.queue,
+                # So that `send` returns only when the operating system has all of it.
+                write_limit=0,
+                logger=_silent,
                 create_connection=cast("type[ClientConnection]", create),
                 **options,
             )
@@ -137,30 +166,22 @@ class Websocket:
             if sock is not None and not opened:
                 sock.close()
 
-    async def _receive(self, connection: ClientConnection, hold: Hold, callback: Callback | None) -> None:
-        """Deliver what arrives until the connection is lost, which is the only way in which this ends."""
-        while True:
-            data = await connection.recv()
-            if not hold.valid:
-                self.dropped_messages += 1
-                raise Fenced(f"a message for resource {hold.resource.id!r} came when token {hold.token} was over")
-            if callback is not None:
-                await self._deliver(callback, Message(data, hold.resource, hold.token), hold)
-
-    async def _deliver(self, callback: Callback, message: Message, hold: Hold) -> None:
-        try:
-            await callback(message)
-        except Exception:
-            # The border to the app's code: one message must not cost the connection.
-            self.callback_failures += 1
-            fields = {"resource": hold.resource.id, "token": hold.token, "node": hold.node}
-            logger.exception("a callback failed; the message is lost to it", extra=fields)
-
-    def _ssl_context(self) -> ssl.SSLContext:
-        # Reading the system's certificates takes tens of milliseconds: once, and only if there is a wss url.
-        if self._ssl is None:
-            self._ssl = ssl.create_default_context()
-        return self._ssl
+    def _ssl_context(self, ca: str) -> ssl.SSLContext:
+        """One for each CA file: reading the system's takes tens of milliseconds, and each has its own memory."""
+        if not ca:
+            changed = 0
+        else:
+            try:
+                changed = Path(ca).stat().st_mtime_ns
+            except OSError as error:
+                raise OSError(f"tls_ca {ca}: {error.strerror}") from None
+        known = self._ssl.get(ca)
+        if known is None or known[0] != changed:
+            try:
+                known = self._ssl[ca] = (changed, ssl.create_default_context(cafile=ca or None))
+            except OSError as error:
+                raise OSError(f"tls_ca {ca}: {error}") from None
+        return known[1]
 
 
 class _Proxied(ClientConnection):
@@ -181,18 +202,3 @@ class _Proxied(ClientConnection):
             self._hold.guard(transport.get_extra_info("socket"))
         except Fenced:
             self.transport.abort()
-
-
-async def _leave(connection: ClientConnection, hold: Hold) -> None:
-    """Close politely while there is a right to, then for certain."""
-    transport = getattr(connection, "transport", None)
-    if transport is None:
-        return
-    try:
-        if hold.valid:
-            async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                await connection.close()
-    except TimeoutError:
-        pass
-    finally:
-        transport.abort()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydrm.agent.courier import Delivered
 from pydrm.agent.publishing import Publication
 from pydrm.budgets import LIMITS, budget_of
 from pydrm.core.resource import Resource
-from pydrm.errors import DrmError, Unavailable
+from pydrm.errors import ClusterRefused, DrmError, Unavailable
 from pydrm.webhooks import FailedDelivery
 
 
@@ -65,6 +66,7 @@ class FakeManager:
     """
     Attributes:
         problem: What its status shows as such.
+        sent: (resource, data), in order.
     """
 
     def __init__(self, *, has_majority: bool = True, failure: Exception | None = None) -> None:
@@ -74,6 +76,7 @@ class FakeManager:
         self.kept: dict[str, Resource] = {}
         self.paused: dict[str, str] = {}
         self.timeouts: list[float] = []
+        self.sent: list[tuple[str, str | bytes]] = []
         self.voters = FakeVoters()
         self.webhooks = FakeWebhooks()
         self.published: list[tuple[str, Any]] = []
@@ -147,6 +150,13 @@ class FakeManager:
         if id in self.paused:
             return {"state": "paused", "detail": self.paused[id]}
         return {"state": "open", "detail": ""}
+
+    async def send(self, id: str, data: str | bytes, *, timeout: float) -> Delivered:
+        self._note(timeout)
+        if id not in self.kept:
+            raise ClusterRefused(f"there is no resource {id!r}", reason="not-found")
+        self.sent.append((id, data))
+        return Delivered("b", 7)
 
     def _note(self, timeout: float) -> None:
         self.timeouts.append(timeout)

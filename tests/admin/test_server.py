@@ -240,3 +240,29 @@ def test_starting_and_stopping_twice_is_once() -> None:
                 await session.get(url + "/v1/status")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"), [({"text": "hällo"}, "hällo"), ({"base64": "AP8="}, b"\x00\xff"), ({"text": ""}, "")]
+)
+def test_something_is_sent_as_text_or_as_bytes(body: dict[str, str], sent: str | bytes) -> None:
+    manager = FakeManager()
+    manager.kept["r1"] = Resource.from_dict(R1)
+
+    async def talk(ask: Ask) -> None:
+        assert await ask("POST", "/v1/send", json={"id": "r1", **body}) == (200, {"node": "b", "token": 7})
+
+    served(manager, talk)
+    assert manager.sent == [("r1", sent)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"id": "r1"}, {"id": "r1", "text": "x", "base64": "eA=="}, {"text": "x"}, {"id": "r1", "base64": "%"}, [], "x"],
+)
+def test_what_does_not_say_what_to_send_is_refused(body: object) -> None:
+    async def talk(ask: Ask) -> None:
+        status, answer = await ask("POST", "/v1/send", json=body)
+        assert (status, answer["reason"]) == (400, "invalid")
+
+    served(FakeManager(), talk)

@@ -244,3 +244,58 @@ def test_a_voter_that_cannot_be_changed_is_said_to_be_so(capsys: pytest.CaptureF
         assert main(["nodes", "add", "d", "--admin", url]) == Exit.CONFLICT
 
     assert "d is not linked with a: start it" in capsys.readouterr().err
+
+
+# --- send ------------------------------------------------------------------------------------------------------------
+
+
+class _Stdin:
+    def __init__(self, content: bytes) -> None:
+        self.buffer = io.BytesIO(content)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "sent"),
+    [
+        (["hällo"], b"", "hällo"),
+        (["hällo", "--binary"], b"", "hällo".encode()),
+        (["-"], b"line\n", "line\n"),
+        (["-", "--binary"], b"\x00\xff", b"\x00\xff"),
+    ],
+)
+def test_send_says_who_sent_it(
+    arguments: list[str],
+    stdin: bytes,
+    sent: str | bytes,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Stdin(stdin))
+    manager = holding(R1)
+    with served(manager) as url:
+        assert main(["send", "r1", *arguments, "--admin", url]) == Exit.OK
+
+    assert manager.sent == [("r1", sent)]
+    assert capsys.readouterr().out == "sent by b under token 7\n"
+
+
+def test_what_is_not_sent_has_an_exit_code_of_its_own() -> None:
+    """Whoever repeats it after 5 sends it once; after 3, 4 or 6 nobody knows."""
+    unsent = Unavailable("c cannot be reached; nothing was sent")
+    unsent.unsent = True
+    for error, code in [
+        (unsent, Exit.CONFLICT),
+        (Unavailable("whether it arrived is unknown"), Exit.TIMEOUT),
+        (ClusterRefused("nobody holds it", reason="not-held"), Exit.CONFLICT),
+    ]:
+        with served(failing(error)) as url:
+            assert main(["send", "r1", "x", "--admin", url]) == code
+
+
+def test_stdin_that_is_no_text_is_not_sent_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", _Stdin(b"\xff"))
+    manager = holding(R1)
+    with served(manager) as url:
+        assert main(["send", "r1", "-", "--admin", url]) == Exit.INVALID
+
+    assert manager.sent == []

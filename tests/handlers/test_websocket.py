@@ -425,7 +425,7 @@ def test_a_message_that_arrives_under_a_lease_that_is_over_is_dropped() -> None:
             await asyncio.wait({held.task})
 
             assert inbox.texts == ["in time"]
-            assert inbox.kind.dropped_messages == 1
+            assert inbox.kind.counts.dropped_messages == 1
 
     play(scene)
 
@@ -503,7 +503,7 @@ def test_a_callback_that_raises_costs_its_message_and_not_the_connection(caplog:
             third_party.send("r1", "good")
             await until(lambda: seen == ["bad", "good"])
 
-            assert kind.callback_failures == 1
+            assert kind.counts.callback_failures == 1
             assert held.conditions == [Condition.OPEN]
             await held.release()
 

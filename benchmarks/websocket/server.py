@@ -1,0 +1,88 @@
+"""
+A third party that costs as little as it can: it accepts whoever comes, and sends the same frame as often as told.
+
+It speaks the protocol by hand, because it shares the machine with what is measured. Prints its port; then each line on
+its standard input, a number, sends so many messages over each connection and prints when, on time.monotonic, the last
+client had come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from typing import cast
+
+from websockets.utils import accept_key
+
+__all__ = ["MESSAGE", "main"]
+
+MESSAGE = b'{"id":1234567,"symbol":"ACME","price":101.25,"size":300,"side":"buy","venue":"XNAS","time":1700000000}'
+_FRAME = bytes((0x81, len(MESSAGE))) + MESSAGE
+_BURST = 16
+_KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
+_BACKLOG = 4096
+
+
+class _Connection(asyncio.Protocol):
+    """One client's; it reads a request and then nothing of interest."""
+
+    last_at_s = 0.0
+
+    def __init__(self, all: set[_Connection]) -> None:
+        self._all = all
+        self._request = b""
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self in self._all:
+            return
+        self._request += data
+        if b"\r\n\r\n" in self._request and (key := _KEY.search(self._request)):
+            accept = accept_key(key[1].decode()).encode()
+            self.transport.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            )
+            self._all.add(self)
+            _Connection.last_at_s = time.monotonic()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._all.discard(self)
+        self.writable.set()
+
+
+async def _flood(connections: set[_Connection], count: int) -> None:
+    for start in range(0, count, _BURST):
+        burst = _FRAME * min(_BURST, count - start)
+        for connection in [*connections]:
+            await connection.writable.wait()
+            connection.transport.write(burst)
+        await asyncio.sleep(0)
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    connections: set[_Connection] = set()
+    server = await loop.create_server(lambda: _Connection(connections), "127.0.0.1", 0, backlog=_BACKLOG)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        await _flood(connections, int(line))
+        print(_Connection.last_at_s, flush=True)
+    server.close()
+
+
+def main() -> int:
+    asyncio.run(_serve())
+    return 0

@@ -1,0 +1,253 @@
+"""Secrets are used by the holder and shown by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import traceback
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from pydrm import Resource, ResourceManager
+from pydrm.core.records import Condition
+from pydrm.errors import InvalidResource
+from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.secrets import SECRET_BYTES_MAX, SecretMissing, Secrets, references
+from pydrm.handlers.template import TemplateError
+from pydrm.handlers.websocket import Websocket
+from tests.handlers.held import Held, until
+
+SECRET = "s3cr3t/ä&=%?"
+SHOWN = ["s3cr3t"]
+
+Process = Callable[[ServerConnection, Any], Any]
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The secret in a file, and in the variable FEED_KEY."""
+    monkeypatch.setenv("FEED_KEY", SECRET)
+    path = tmp_path / "key"
+    path.write_text(f"{SECRET}\n")
+    return path
+
+
+@contextlib.asynccontextmanager
+async def server(process: Process | None = None) -> AsyncIterator[tuple[str, list[Any]]]:
+    asked: list[Any] = []
+
+    def seen(connection: ServerConnection, request: Any) -> Any:
+        asked.append(request)
+        return process(connection, request) if process is not None else None
+
+    async def listen(connection: ServerConnection) -> None:
+        async for message in connection:
+            asked.append(message)
+
+    async with serve(listen, "127.0.0.1", 0, process_request=seen) as listening:
+        yield f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}", asked
+
+
+def feed(url: str, secret_file: Path, **fields: Any) -> Resource:
+    return Resource(
+        "r1",
+        kind="websocket",
+        **{
+            "url": url + "/?key={env:FEED_KEY}&other={file:" + str(secret_file) + "}",
+            "subscribe": {"auth": "{env:FEED_KEY}"},
+            **fields,
+        },
+    )
+
+
+def own(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Without what the third party, which is told them, writes down in this process."""
+    return [record for record in caplog.records if record.name != "websockets.server"]
+
+
+def nothing_shown(held: Held, caplog: pytest.LogCaptureFixture) -> bool:
+    records = "".join(
+        f"{record.getMessage()} {record.__dict__} {''.join(traceback.format_exception(*record.exc_info))}"
+        if record.exc_info
+        else f"{record.getMessage()} {record.__dict__}"
+        for record in own(caplog)
+    )
+    return not any(part in text for part in SHOWN for text in (records, str(held.told), held.handle.detail))
+
+
+def test_the_third_party_gets_them_and_nothing_else_does(secret_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async with server() as (url, asked):
+            held = Held(Websocket(Callbacks()), feed(url, secret_file, headers={"X-Key": "{env:ASCII_KEY}"}))
+            await held.until_open()
+            await until(lambda: len(asked) == 2)
+            await held.release()
+
+            encoded = "s3cr3t%2F%C3%A4%26%3D%25%3F"
+            assert asked[0].path == f"/?key={encoded}&other={encoded}"
+            assert asked[0].headers["X-Key"] == "s3cr3t-ascii"
+            assert asked[1] == f'{{"auth":"{SECRET}"}}'
+            assert nothing_shown(held, caplog)
+
+    with caplog.at_level(logging.DEBUG), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASCII_KEY", "s3cr3t-ascii")
+        asyncio.run(scene())
+    assert SECRET not in repr(Secrets({"env:FEED_KEY": SECRET}))
+
+
+def echo(connection: ServerConnection, request: Any) -> Any:
+    response = connection.respond(400, f"what is {request.path}?\n")
+    response.headers["X-Echo"] = "s3cr3t"
+    return response
+
+
+def redirect(connection: ServerConnection, request: Any) -> Any:
+    response = connection.respond(302, "")
+    response.headers["Location"] = f"ws://127.0.0.1:1/{request.path}"
+    return response
+
+
+@pytest.mark.parametrize("process", [echo, redirect], ids=["echo", "redirect"])
+def test_a_third_party_that_repeats_them_makes_nobody_show_them(
+    process: Process, secret_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        async with server(process) as (url, _):
+            held = Held(Websocket(Callbacks()), feed(url, secret_file))
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            assert nothing_shown(held, caplog)
+            await held.release()
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(scene())
+
+
+def test_a_close_reason_that_repeats_them_is_shown_without(secret_file: Path) -> None:
+    async def scene() -> None:
+        async def turn_away(connection: ServerConnection) -> None:
+            await connection.close(4001, f"wrong key {SECRET}")
+
+        async with serve(turn_away, "127.0.0.1", 0) as listening:
+            url = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
+            held = Held(Websocket(Callbacks()), feed(url, secret_file, subscribe=None))
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            await held.release()
+
+            assert "4001" in str(held.told)
+            assert "wrong key {env:FEED_KEY}" in str(held.told) or "wrong key {file:" in str(held.told)
+            assert "s3cr3t" not in str(held.told)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": "ws://127.0.0.1:1/{env:FEED_KEY}"},
+        {"url": "ws://{env:FEED_KEY}.invalid/"},
+        {"url": "ws://127.0.0.1:1/", "headers": {"X-Key": "{env:FEED_KEY}"}},
+        {"url": "ws://127.0.0.1:1/", "proxy": "http://me:{env:FEED_KEY}@127.0.0.1:1/"},
+    ],
+)
+def test_what_cannot_be_opened_is_said_without_them(
+    fields: dict[str, Any], secret_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody listens there; and a header must not have what the secret has."""
+
+    async def scene() -> None:
+        held = Held(Websocket(Callbacks()), Resource("r1", kind="websocket", **fields))
+        await until(lambda: held.handle.condition is Condition.RETRYING)
+        assert nothing_shown(held, caplog)
+        await held.release()
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(scene())
+
+
+def test_an_error_does_not_carry_them_in_its_context(secret_file: Path) -> None:
+    """Whatever prints a traceback prints the errors that led to an error too."""
+
+    async def scene() -> None:
+        async with server(redirect) as (url, _):
+            held = Held(Websocket(Callbacks()), feed(url, secret_file))
+            held.task.cancel()
+            with pytest.raises(Exception, match="redirect") as raised:
+                await Websocket(Callbacks()).run(held.hold)
+
+            assert "s3cr3t" not in "".join(traceback.format_exception(raised.value))
+            assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+    asyncio.run(scene())
+
+
+def test_one_that_is_not_there_is_named_and_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with server() as (url, _):
+            subject = Resource("r1", kind="websocket", url=url + "/{env:LATE_KEY}")
+            held = Held(Websocket(Callbacks()), subject)
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            assert held.handle.detail == "{env:LATE_KEY} is not set, or is empty on node 'a'"
+
+            monkeypatch.setenv("LATE_KEY", "now")
+            await held.until_open()
+            await held.release()
+
+    monkeypatch.delenv("LATE_KEY", raising=False)
+    asyncio.run(scene())
+
+
+def test_status_and_resources_of_a_node_do_not_show_them(secret_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async with server(echo) as (url, _), ResourceManager(cluster="orders", node="a") as drm:
+            await drm.add(feed(url, secret_file))
+            await until(lambda: [row["state"] for row in drm.resources()] == ["retrying"])
+
+            shown = f"{drm.status()} {drm.resources()} {drm.get('r1')} {drm.assignments()}"
+            assert "s3cr3t" not in shown
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(scene())
+    assert not any("s3cr3t" in record.getMessage() for record in own(caplog))
+
+
+# --- references ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", ["{env:1X}", "{env:A-B}", "{env:A.B}", "{file:relative}", "{file:/a\nb}"])
+def test_a_reference_that_cannot_be_one_is_refused_when_it_is_added(template: str) -> None:
+    with pytest.raises(InvalidResource) as refused:
+        Websocket(Callbacks()).validate(Resource("r1", kind="websocket", url=f"ws://x/?{template}"))
+
+    assert refused.value.field == "url"
+
+
+def test_adding_does_not_need_what_only_the_holder_has() -> None:
+    Websocket(Callbacks()).validate(Resource("r1", kind="websocket", url="ws://x/?k={env:NOWHERE}&f={file:/no/where}"))
+
+
+def test_they_are_found_inside_of_objects_and_lists_once() -> None:
+    templates = ["{env:A} {id}", {"x": ["{env:B}", {"y": "{env:A}{{env:C}}"}]}, None, 3]
+
+    assert references(templates) == ["env:A", "env:B"]
+
+
+@pytest.mark.parametrize("template", ["{env:{A}}", "{env!r:A}", "{id:A}"])
+def test_nothing_else_of_a_format_is_a_reference(template: str) -> None:
+    with pytest.raises(TemplateError):
+        references([template])
+
+
+def test_a_file_that_cannot_be_a_secret_is_named(tmp_path: Path) -> None:
+    large, binary, empty = (tmp_path / name for name in ("large", "binary", "empty"))
+    large.write_bytes(b"x" * (SECRET_BYTES_MAX + 1))
+    binary.write_bytes(b"\xff\xfe")
+    empty.write_bytes(b"\n")
+    for path, why in [(large, "longer"), (binary, "UTF-8"), (empty, "empty"), (tmp_path / "none", "No such file")]:
+        with pytest.raises(SecretMissing, match=why) as missing:
+            asyncio.run(Secrets.read([f"{{file:{path}}}"]))
+        assert str(path) in str(missing.value)
