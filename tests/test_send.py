@@ -212,25 +212,6 @@ def test_what_may_have_been_sent_is_unknown(tmp_path: Path) -> None:
     play(scene)
 
 
-def test_a_node_that_is_cut_off_says_that_nothing_was_sent(tmp_path: Path) -> None:
-    async def scene() -> None:
-        senders = Senders()
-        async with cluster(tmp_path, senders) as drms:
-            await drms["a"].add([Resource(id, kind="line") for id in ("r1", "r2", "r3")])
-            await until(lambda: all(is_open(drm, "r1", "r2", "r3") for drm in drms.values()))
-            elsewhere = next(view.resource for view in drms["a"].assignments() if view.holder != "a")
-
-            await asyncio.gather(drms["b"].stop(), drms["c"].stop())
-            await until(lambda: drms["a"].status()["has_majority"] is False)
-            with pytest.raises((Unavailable, ClusterRefused)) as raised:
-                await drms["a"].send(elsewhere, "x", timeout=1)
-
-            assert getattr(raised.value, "reason", "") == "not-held" or getattr(raised.value, "unsent", False)
-            assert senders.sent == []
-
-    play(scene)
-
-
 def test_a_websocket_sends_what_any_node_wants(tmp_path: Path) -> None:
     async def scene() -> None:
         async with ThirdParty() as third_party, cluster(tmp_path, Senders()) as drms:

@@ -81,6 +81,7 @@ from pydrm.engine.frames import (
     Forward,
     Frame,
     Hello,
+    Mail,
     NextIndex,
     Ping,
     PreVote,
@@ -206,6 +207,7 @@ FRAMES: list[Frame] = [
     SnapshotDone(4, 100, "no room"),
     TimeoutNow(4),
     StateDigest(256, "0f"),
+    Mail("a", "b", 7, True, 4, 0, b"\x00abc", "no way"),
 ]
 
 hostile = [

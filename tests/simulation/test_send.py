@@ -100,6 +100,20 @@ def test_two_followers_that_lost_each_other_go_through_the_leader(cluster: Simul
     assert len(lines.delivered) == 20
 
 
+def test_a_node_that_has_lost_all_others_says_that_nothing_was_sent(cluster: SimulatedCluster, lines: Lines):
+    for name in cluster.nodes:
+        if name != "a":
+            cluster.kill(name)
+    cluster.run(5.0)
+
+    for number in range(10):
+        lines.send(cluster, "a", f"r{number}", f"r{number}")
+    cluster.run(3.0)
+
+    assert len(lines.refused) == 10
+    assert lines.written == {}
+
+
 @pytest.mark.parametrize("cluster", range(1, 9), indirect=True)
 def test_whatever_happens_delivered_is_written_and_refused_is_not(cluster: SimulatedCluster, lines: Lines):
     dice = random.Random(cluster.trace[-1])
