@@ -81,11 +81,16 @@ class ShardedTable(ABC, Generic[K, R]):
         return [key for key, _ in self.items()]
 
     def values(self) -> list[R]:
-        return reduce(iadd, map(dict.values, list(self._shards.values())), [])
+        return reduce(iadd, map(dict.values, self._copies()), [])
 
     def items(self) -> list[tuple[K, R]]:
-        rows: list[tuple[str, R]] = reduce(iadd, map(dict.items, list(self._shards.values())), [])
+        rows: list[tuple[str, R]] = reduce(iadd, map(dict.items, self._copies()), [])
         return [(self._key(name, record), record) for name, record in rows]
+
+    def _copies(self) -> Iterator[dict[str, R]]:
+        # Going through a dict makes objects, and that may run the collector and with it another thread, which writes to
+        # it; to copy it does not.
+        return map(dict.copy, list(self._shards.values()))
 
     def share(self) -> list[dict[str, R]]:
         """All of it as it is now, in dicts that nobody writes to any more. For the thread that writes."""
