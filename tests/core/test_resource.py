@@ -93,7 +93,7 @@ def test_overlap_is_true_or_false_and_nothing_like_it(overlap: Any):
         {"\ud800": 1},
         nested(17),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_a_field_that_is_no_json_is_refused_by_name(value: Any):
     """Before anything changes: what could not be written or sent is found where it is said."""
