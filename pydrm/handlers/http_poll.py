@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydrm.agent.hold import Hold
 from pydrm.clock import Clock, Random
@@ -50,6 +51,11 @@ class HttpPoll:
 
     def validate(self, resource: Resource) -> None:
         Plan.of(resource, node="node", token=1, callbacks=self._callbacks)
+
+    def group(self, resource: Resource) -> str:
+        """The url's host; a host that depends on the holder is none that all could share a budget for."""
+        host = urlsplit(str(resource.get("url"))).hostname
+        return host if host is not None and "{" not in host else ""
 
     async def run(self, hold: Hold) -> None:
         plan = Plan.of(hold.resource, node=hold.node, token=hold.token)

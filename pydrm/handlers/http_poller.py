@@ -105,6 +105,7 @@ class Poller:
         left_alone_s = self._circuits.admit(self._plan.origin, self._clock.now(), self._plan.timeout_s)
         if left_alone_s > 0:
             raise Temporary(f"{self._plan.origin} does not work and is left alone for {left_alone_s:.1f} s more")
+        await self._hold.may_request()
         begun_s = self._clock.wall()
         due_s = next_due_s(self._plan.id, self._plan.interval_s, begun_s) + self._random.random() * self._plan.jitter_s
         if self._claims:
@@ -113,6 +114,8 @@ class Poller:
         home: Position | None = None
         for _ in range(self._plan.pages_max):
             before = self._position
+            if home is not None:
+                await self._hold.may_request()
             fetched = await self._fetch(before)
             changed = fetched.status != 304 and before.differs(fetched.headers, _content(self._plan, fetched))
             response = self._response(before, fetched, changed)
@@ -233,7 +236,10 @@ class Poller:
             wait_s = max(self._plan.interval_s, FAILED_WAIT_S) * 2.0 ** min(self._position.failures, 32)
         if wait_s is None:
             return self._failed(detail)
-        return self._failed(detail, delay_s=max(min(wait_s, self._plan.wait_max_s), self._least_wait_s))
+        delay_s = max(min(wait_s, self._plan.wait_max_s), self._least_wait_s)
+        # It is about this node's address as little as about this one resource.
+        self._hold.hold_back(delay_s, detail)
+        return self._failed(detail, delay_s=delay_s)
 
     def _failed(self, detail: str, *, delay_s: float | None = None) -> Temporary:
         wait_s = self._least_wait_s if delay_s is None else delay_s

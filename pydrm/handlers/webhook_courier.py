@@ -257,6 +257,8 @@ class Courier:
         """At once, and not only when it is committed: what else is due is not to be begun meanwhile."""
         now = self._clock.now()
         self._held_back_until = max(self._held_back_until, now + outcome.hold_back_s)
+        if outcome.hold_back_s:
+            self._hold.hold_back(outcome.hold_back_s, outcome.reason)
         if outcome.failed:
             if self._failing_since is None:
                 self._failing_since = now

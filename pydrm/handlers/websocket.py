@@ -100,6 +100,8 @@ class Websocket:
                 return Temporary(f"connection lost: {session.broken}")
             failure = refusal(error, open_timeout_s=endpoint.open_timeout_s, clock=self._clock, random=self._random)
             failure.args = (secrets.redact(str(failure)),)
+            if isinstance(failure, Temporary) and failure.delay is not None:
+                hold.hold_back(failure.delay, str(failure))
             return failure
         finally:
             hold.on_send(None)

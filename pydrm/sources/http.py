@@ -121,6 +121,7 @@ class _HttpFetcher:
 
     async def _ask(self, url: str, headers: Mapping[str, str], body: Json, bytes_max: int) -> Answered:
         assert self._client is not None, "open() comes first"
+        await self._hold.may_request()
         answer = await self._client.ask(
             self._request.method, url, headers, body, timeout_s=self._request.timeout_s, bytes_max=bytes_max
         )
@@ -129,7 +130,10 @@ class _HttpFetcher:
         where = f"{without_query(url)} answered with status {answer.status}"
         if "Location" in answer.headers:
             where += f" and leads to {without_query(answer.headers['Location'])}, which is not followed"
-        raise FetchFailed(where, delay_s=self._retry_after_s(answer))
+        delay_s = self._retry_after_s(answer)
+        if delay_s:
+            self._hold.hold_back(delay_s, where)
+        raise FetchFailed(where, delay_s=delay_s)
 
     def _retry_after_s(self, answer: Answered) -> float:
         """Seconds or a date (RFC 9110, section 10.2.3); bounded, because it is the other end's word."""

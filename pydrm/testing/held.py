@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import Handle
-from pydrm.agent.hold import Bookmark, Hold
+from pydrm.agent.hold import Bookmark, GroupBudget, Hold
 from pydrm.agent.kind import Kind
 from pydrm.agent.lease import Lease
 from pydrm.clock import SystemClock
@@ -40,7 +40,14 @@ class Held:
         checkpoint: What was saved last, encoded; what is given is what an earlier holder has saved.
     """
 
-    def __init__(self, kind: Kind, resource: Resource, token: int = 7, checkpoint: bytes | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        resource: Resource,
+        token: int = 7,
+        checkpoint: bytes | None = None,
+        budget: GroupBudget | None = None,
+    ) -> None:
         self.told: list[tuple[Condition, str]] = []
         self.fence = Fence()
         self.lease = Lease()
@@ -68,6 +75,7 @@ class Held:
             clock=clock,
             tell=self.handle.tell,
             checkpoints=Bookmark(note=self._note, newest=lambda: self.checkpoint),
+            budget=budget,
         )
         self.task = asyncio.create_task(self.handle.live(kind, self.hold))
         self.handle.owns(self.task)

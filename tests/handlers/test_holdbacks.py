@@ -1,0 +1,145 @@
+"""Who is told by a third party to wait has everybody wait who talks to it, and asks before each request."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from pydrm import Resource, ResourceManager
+from pydrm.clock import SystemClock
+from pydrm.core.records import Condition
+from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.http_poll import HttpPoll
+from pydrm.handlers.websocket import Websocket
+from tests.handlers.held import Held, until
+from tests.handlers.http_server import Site, says, site
+
+
+def play(scene: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(scene())
+
+
+class Budget:
+    """
+    Attributes:
+        asked: How often somebody wanted to send something.
+        held_back: For how long, each time.
+        open: Whether anybody may send.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.held_back: list[float] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def may_request(self) -> None:
+        self.asked += 1
+        await self.open.wait()
+
+    def hold_back(self, seconds: float, reason: str) -> None:
+        self.held_back.append(seconds)
+
+
+def poller(chance: float = 0.5) -> HttpPoll:
+    class Dice:
+        def random(self) -> float:
+            return chance
+
+    return HttpPoll(Callbacks(), clock=SystemClock(), random=Dice())
+
+
+def polled(at: Site, id: str = "r1", **fields: object) -> Resource:
+    return Resource(id, kind="http_poll", url=at.url, **{"interval": 0.05, **fields})
+
+
+def test_a_429_that_a_poller_gets_holds_its_group_back() -> None:
+    async def scene() -> None:
+        async with site() as at:
+            at.answer = says(b"no", 429, Retry_After="30")
+            budget = Budget()
+            held = Held(poller(), polled(at), budget=budget)
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            await held.release()
+
+            assert budget.held_back == [30.0]
+
+    play(scene)
+
+
+def test_an_ordinary_failure_holds_nobody_back() -> None:
+    async def scene() -> None:
+        async with site() as at:
+            at.answer = says(b"no", 500)
+            budget = Budget()
+            held = Held(poller(), polled(at), budget=budget)
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            await held.release()
+
+            assert budget.held_back == []
+
+    play(scene)
+
+
+def test_a_poller_asks_before_each_request() -> None:
+    async def scene() -> None:
+        async with site() as at:
+            budget = Budget()
+            budget.open.clear()
+            held = Held(poller(), polled(at), budget=budget)
+            await until(lambda: budget.asked == 1)
+            assert at.asked == []
+
+            budget.open.set()
+            await until(lambda: len(at.asked) >= 3)
+            assert budget.asked >= len(at.asked)
+            await held.release()
+
+    play(scene)
+
+
+def test_a_429_that_a_websocket_gets_holds_its_group_back() -> None:
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        response = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "")
+        response.headers["Retry-After"] = "30"
+        return response
+
+    async def scene() -> None:
+        async with serve(lambda connection: connection.wait_closed(), "127.0.0.1", 0, process_request=refuse) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            budget = Budget()
+            kind = Websocket(Callbacks(), clock=SystemClock(), random=random.Random(7))
+            held = Held(kind, Resource("r1", kind="websocket", url=url), budget=budget)
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            await held.release()
+
+            assert [30 <= seconds <= 33 for seconds in budget.held_back] == [True]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_one_resource_that_is_told_to_wait_makes_those_of_its_host_wait_and_no_others(apart: bool) -> None:
+    """Through the whole node: 429 for the first, and the second, of the same host, is not asked either."""
+
+    async def scene() -> None:
+        async with site() as at:
+            drm = ResourceManager(cluster="orders", node="a")
+            async with drm:
+                at.answer = says(b"no", 429, Retry_After="10")
+                await drm.add(polled(at, "first"))
+                await until(lambda: len(at.asked) == 1)
+                await until(lambda: any(row["held_back"] for row in drm.budgets()))
+                at.answer = says(b"yes")
+                await drm.add(polled(at, "second", **({"budget": "another"} if apart else {})))
+                await asyncio.sleep(0.5)
+
+                assert (len(at.asked) > 1) is apart
+
+    play(scene)
