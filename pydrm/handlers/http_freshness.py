@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
-__all__ = ["fresh_s", "retry_after_s"]
+__all__ = ["fresh_s"]
 
 # The quoted form is not to be sent, and to be understood (RFC 9111, section 5.2).
 _MAX_AGE = re.compile(r'(?:^|[,\s])max-age\s*=\s*"?(\d{1,18})"?(?=$|[,\s])', re.IGNORECASE)
@@ -33,28 +32,3 @@ def fresh_s(headers: Mapping[str, str]) -> float:
         return 0.0
     age = headers.get("Age", "").strip()
     return max(float(found[1]) - (float(age) if _SECONDS.fullmatch(age) else 0.0), 0.0)
-
-
-def retry_after_s(headers: Mapping[str, str], wall_s: float) -> float | None:
-    """
-    Seconds to wait that the response asks for, in either form (RFC 9110, section 10.2.3); None if it does not.
-
-    Args:
-        wall_s: Seconds since the epoch, for a date when the response has none of its own. With the response's `Date`
-            the wait is right even if this node's clock is not.
-    """
-    value = headers.get("Retry-After", "").strip()
-    if _SECONDS.fullmatch(value):
-        return float(value)
-    at_s = _date_s(value)
-    if at_s is None:
-        return None
-    sent_s = _date_s(headers.get("Date", ""))
-    return max(at_s - (wall_s if sent_s is None else sent_s), 0.0)
-
-
-def _date_s(value: str) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp() if value else None
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None

@@ -28,12 +28,13 @@ from pydrm.errors import Fenced, Permanent, Temporary
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.decoding import decoded
 from pydrm.handlers.http_circuit import Circuits
-from pydrm.handlers.http_freshness import fresh_s, retry_after_s
+from pydrm.handlers.http_freshness import fresh_s
 from pydrm.handlers.http_poll_plan import Plan
 from pydrm.handlers.http_poll_position import Position
 from pydrm.handlers.http_poll_response import Response
 from pydrm.handlers.http_poll_schedule import next_due_s, phase_after_s
 from pydrm.handlers.http_poll_target import Following, following, url_of
+from pydrm.handlers.retry_after import retry_after_s
 
 if TYPE_CHECKING:
     from pydrm.handlers.http_client import Client, Fetched
@@ -230,7 +231,8 @@ class Poller:
         detail = f"HTTP status {fetched.status}"
         if 300 <= fetched.status < 400 and "Location" in fetched.headers:
             detail += ", a redirect, which is not followed"
-        wait_s = retry_after_s(fetched.headers, self._clock.wall())
+        said, date = (fetched.headers.get(name, "") for name in ("Retry-After", "Date"))
+        wait_s = retry_after_s(said, date=date, wall=self._clock.wall(), most_s=self._plan.wait_max_s)
         if wait_s is None and fetched.status == 429:
             # It does not say for how long, so each time it is twice as long.
             wait_s = max(self._plan.interval_s, FAILED_WAIT_S) * 2.0 ** min(self._position.failures, 32)

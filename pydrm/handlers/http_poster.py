@@ -59,7 +59,9 @@ class HttpPoster:
                 async with self._session(post).post(
                     post.url, data=post.body, headers=post.headers, allow_redirects=False
                 ) as response:
-                    reply = Reply(response.status, response.headers.get("Retry-After", ""))
+                    reply = Reply(
+                        response.status, response.headers.get("Retry-After", ""), response.headers.get("Date", "")
+                    )
                     await _drain(response)
                     return reply
         except TimeoutError:

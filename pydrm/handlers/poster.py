@@ -43,11 +43,12 @@ class Post:
 class Reply:
     """
     Attributes:
-        retry_after: The header of that name, or "".
+        retry_after, date: The headers of these names, or "".
     """
 
     status: int
     retry_after: str = ""
+    date: str = ""
 
 
 class Poster(Protocol):

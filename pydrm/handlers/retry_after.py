@@ -18,9 +18,9 @@ RETRY_AFTER_S_MAX = 3600.0
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
-def retry_after_s(value: str, *, date: str, wall: float) -> float | None:
+def retry_after_s(value: str, *, date: str, wall: float, most_s: float = RETRY_AFTER_S_MAX) -> float | None:
     """
-    Seconds to wait, above 0 and at most `RETRY_AFTER_S_MAX`; None if *value* says nothing of use.
+    Seconds to wait, above 0 and at most *most_s*; None if *value* says nothing of use.
 
     Args:
         value: The field as it came; "" if there was none.
@@ -36,7 +36,7 @@ def retry_after_s(value: str, *, date: str, wall: float) -> float | None:
             return None
         sent_at = _moment(date)
         seconds = at - (sent_at if sent_at is not None else wall)
-    return min(seconds, RETRY_AFTER_S_MAX) if seconds > 0 else None
+    return min(seconds, most_s) if seconds > 0 else None
 
 
 def _moment(text: str) -> float | None:

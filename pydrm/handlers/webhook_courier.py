@@ -25,7 +25,8 @@ from pydrm.core.events import DeliveryState, Event
 from pydrm.core.ledger_commands import Verdict
 from pydrm.errors import Fenced
 from pydrm.handlers.poster import Lost, NotSent, Post, Poster
-from pydrm.handlers.webhook_schedule import delay_s, retry_after_s
+from pydrm.handlers.retry_after import retry_after_s
+from pydrm.handlers.webhook_schedule import delay_s
 from pydrm.handlers.webhook_signature import signature
 from pydrm.handlers.webhook_subscription import Subscription
 
@@ -240,7 +241,7 @@ class Courier:
         reason = f"answered with HTTP status {reply.status}"
         if reply.status == _GONE:
             return _Outcome(Verdict.DEAD, reason, failed=True, gone=True)
-        hold_back_s = retry_after_s(reply.retry_after, self._clock.wall()) if reply.retry_after else 0.0
+        hold_back_s = retry_after_s(reply.retry_after, date=reply.date, wall=self._clock.wall()) or 0.0
         if once:
             return _Outcome(Verdict.DEAD, reason, failed=True, hold_back_s=hold_back_s)
         return attrs.evolve(self._again(tries, reason), hold_back_s=hold_back_s)

@@ -20,6 +20,7 @@ from pydrm.agent.hold import Hold
 from pydrm.clock import Clock
 from pydrm.core.resource import Json, Resource
 from pydrm.engine.codec import UNREADABLE
+from pydrm.handlers.retry_after import retry_after_s
 from pydrm.sources.entries import list_at
 from pydrm.sources.fetching import Api, Fetched, Fetcher, FetchFailed
 from pydrm.sources.fields import Fields
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["HttpOrigin"]
 
 POLL_S = 60.0
-RETRY_AFTER_S_MAX = 3600.0
 CHANGED_LATELY_S = 2.0
 
 
@@ -130,18 +130,11 @@ class _HttpFetcher:
         where = f"{without_query(url)} answered with status {answer.status}"
         if "Location" in answer.headers:
             where += f" and leads to {without_query(answer.headers['Location'])}, which is not followed"
-        delay_s = self._retry_after_s(answer)
+        said, date = (answer.headers.get(name, "") for name in ("Retry-After", "Date"))
+        delay_s = retry_after_s(said, date=date, wall=self._clock.wall()) or 0.0
         if delay_s:
             self._hold.hold_back(delay_s, where)
         raise FetchFailed(where, delay_s=delay_s)
-
-    def _retry_after_s(self, answer: Answered) -> float:
-        """Seconds or a date (RFC 9110, section 10.2.3); bounded, because it is the other end's word."""
-        said = answer.headers.get("Retry-After", "").strip()
-        if said.isascii() and said.isdigit():
-            return min(float(said), RETRY_AFTER_S_MAX)
-        moment = _moment(said)
-        return min(max(moment - self._clock.wall(), 0.0), RETRY_AFTER_S_MAX) if moment is not None else 0.0
 
     def _content(self, answer: Answered, url: str) -> object:
         if answer.status == 304:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydrm.handlers.http_freshness import fresh_s, retry_after_s
-
-DATE_S = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
+from pydrm.handlers.http_freshness import fresh_s
 
 
 @pytest.mark.parametrize(
@@ -27,21 +25,3 @@ DATE_S = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
 )
 def test_how_long_it_stays_fresh(headers: dict[str, str], seconds: float) -> None:
     assert fresh_s(headers) == seconds
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"Retry-After": "120"}, 120),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "-5"}, None),
-        ({"Retry-After": "Sun, 06 Nov 1994 08:50:37 GMT"}, 60),
-        ({"Retry-After": "Sun, 06 Nov 1994 08:48:37 GMT"}, 0),
-        # By the server's own clock, which may be years off.
-        ({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT", "Date": "Thu, 01 Jan 1970 00:00:15 GMT"}, 45),
-        ({"Retry-After": "Sun, 06 Nov 1994 08:50:37 GMT", "Date": "today"}, 60),
-    ],
-)
-def test_how_long_it_asks_to_be_left_alone(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers, DATE_S) == seconds

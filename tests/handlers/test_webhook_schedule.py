@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from pydrm.handlers.webhook_schedule import RETRY_AFTER_S_MAX, TRIES_MAX, delay_s, retry_after_s
+from pydrm.handlers.webhook_schedule import TRIES_MAX, delay_s
 
 
 def test_the_schedule_is_that_of_standard_webhooks():
@@ -17,21 +15,3 @@ def test_the_schedule_is_that_of_standard_webhooks():
 def test_delays_differ_by_a_fifth():
     """What failed at the same moment is not tried at the same moment."""
     assert (delay_s(1, 0.0), delay_s(1, 1.0)) == (4, 6)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("120", 120),
-        (" 7 ", 7),
-        ("999999999999", RETRY_AFTER_S_MAX),
-        ("Thu, 01 Jan 1970 00:01:40 GMT", 90),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
-        ("soon", 0),
-        ("-5", 0),
-        ("", 0),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(value: str, seconds: float):
-    """Bounded, because a stranger says it."""
-    assert retry_after_s(value, wall=10.0) == seconds
