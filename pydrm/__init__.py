@@ -28,13 +28,18 @@ if TYPE_CHECKING:
     from pydrm.agent.hold import Hold, Message
     from pydrm.agent.publishing import Publication, event_id
     from pydrm.core.resource import Resource
+    from pydrm.handlers.http_poll_response import Response
+    from pydrm.handlers.redis_pubsub import ChannelMessage
+    from pydrm.handlers.redis_stream import Entry
     from pydrm.manager import ResourceManager
 
 __all__ = [
+    "ChannelMessage",
     "ClusterRefused",
     "ConfigurationError",
     "DiskFailed",
     "DrmError",
+    "Entry",
     "Fenced",
     "HandlerError",
     "Hold",
@@ -45,6 +50,7 @@ __all__ = [
     "Publication",
     "Resource",
     "ResourceManager",
+    "Response",
     "Superseded",
     "Temporary",
     "Unavailable",
@@ -52,10 +58,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChannelMessage": "pydrm.handlers.redis_pubsub",
+    "Entry": "pydrm.handlers.redis_stream",
     "Hold": "pydrm.agent.hold",
     "Message": "pydrm.agent.hold",
     "Publication": "pydrm.agent.publishing",
     "Resource": "pydrm.core.resource",
+    "Response": "pydrm.handlers.http_poll_response",
     "ResourceManager": "pydrm.manager",
     "event_id": "pydrm.agent.publishing",
 }
