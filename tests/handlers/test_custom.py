@@ -16,7 +16,7 @@ from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
 from pydrm.errors import ConfigurationError, Fenced, InvalidResource
 from pydrm.handlers.custom import kind_of
-from tests.handlers.held import Held, until
+from pydrm.testing.held import Held, until
 
 RESOURCE = Resource("r1", kind="mqtt", topic="t")
 

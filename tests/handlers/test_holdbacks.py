@@ -17,7 +17,7 @@ from pydrm.core.records import Condition
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.http_poll import HttpPoll
 from pydrm.handlers.websocket import Websocket
-from tests.handlers.held import Held, until
+from pydrm.testing.held import Held, until
 from tests.handlers.http_server import Site, says, site
 
 

@@ -22,7 +22,7 @@ from pydrm.handlers.http_poll import HttpPoll
 from pydrm.handlers.http_poll_plan import Plan
 from pydrm.handlers.http_poll_position import Position
 from pydrm.handlers.http_poll_response import Response
-from tests.handlers.held import Held, until
+from pydrm.testing.held import Held, until
 from tests.handlers.http_server import Site, says, says_late, site
 
 

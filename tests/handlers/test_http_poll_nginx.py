@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from pydrm.core.resource import Resource
+from pydrm.testing.held import Held, until
 from tests.counterparts import nginx
-from tests.handlers.held import Held, until
 from tests.handlers.test_http_poll import Inbox, play
 
 

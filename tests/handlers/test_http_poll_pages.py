@@ -11,7 +11,7 @@ from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
 from pydrm.handlers.http_poll_response import Response
 from pydrm.handlers.http_poll_target import following, url_of
-from tests.handlers.held import Held, until
+from pydrm.testing.held import Held, until
 from tests.handlers.http_server import Site, site
 from tests.handlers.test_http_poll import Inbox, play
 

@@ -17,8 +17,8 @@ from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.redis_pubsub import ChannelMessage, RedisPubsub
+from pydrm.testing.held import Held, until
 from tests.counterparts import Server, redis_server
-from tests.handlers.held import Held, until
 
 
 class Inbox:

@@ -18,8 +18,8 @@ from pydrm.engine.codec import decode_checkpoint
 from pydrm.errors import InvalidResource, Temporary
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.redis_stream import Entry, RedisStream
+from pydrm.testing.held import Held, until
 from tests.counterparts import Server, redis_server
-from tests.handlers.held import Held, until
 
 
 class Inbox:

@@ -20,7 +20,7 @@ from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.secrets import SECRET_BYTES_MAX, SecretMissing, Secrets, references
 from pydrm.handlers.template import TemplateError
 from pydrm.handlers.websocket import Websocket
-from tests.handlers.held import Held, until
+from pydrm.testing.held import Held, until
 
 SECRET = "s3cr3t/ä&=%?"
 SHOWN = ["s3cr3t"]

@@ -20,7 +20,7 @@ from pydrm.core.records import Phase
 from pydrm.errors import ClusterRefused, ConfigurationError, InvalidResource
 from pydrm.handlers import webhook_schedule
 from pydrm.handlers.webhook_subscription import Subscription
-from tests.handlers.held import until
+from pydrm.testing.held import until
 from tests.handlers.receiver import Received, Receiver
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

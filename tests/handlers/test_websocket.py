@@ -20,8 +20,8 @@ from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.websocket import Websocket
+from pydrm.testing.held import Held, until
 from pydrm.testing.third_party import ThirdParty
-from tests.handlers.held import Held, until
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:

@@ -25,7 +25,7 @@ from pydrm.engine.codec import decode_checkpoint
 from pydrm.errors import Temporary
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.websocket import Websocket
-from tests.handlers.held import Held, until
+from pydrm.testing.held import Held, until
 
 SERVER = Path(__file__).with_name("ws_server.js")
 

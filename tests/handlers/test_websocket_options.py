@@ -24,7 +24,7 @@ from pydrm.engine.codec import decode_checkpoint, encode_checkpoint
 from pydrm.errors import Fenced, Permanent, Temporary
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.websocket import Websocket
-from tests.handlers.held import Held, until
+from pydrm.testing.held import Held, until
 from tests.handlers.self_signed import SelfSigned
 
 Talk = Callable[[ServerConnection], Awaitable[None]]

@@ -22,8 +22,8 @@ from pydrm.sources.fields import Fields
 from pydrm.sources.http import HttpOrigin
 from pydrm.sources.kind import SourceKind
 from pydrm.sources.options import Options
+from pydrm.testing.held import Held, until
 from tests.core.build import Cluster, cluster
-from tests.handlers.held import Held, until
 from tests.sources.build import entry, play
 
 
