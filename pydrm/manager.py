@@ -13,12 +13,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-import attrs
-
 from pydrm.agent.courier import Delivered
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.publishing import Publication
+from pydrm.agent.refusal import error_of
 from pydrm.budgets import budget_of, budget_rows, checked_group
 from pydrm.config import Config
 from pydrm.core.commands import (
@@ -27,7 +26,6 @@ from pydrm.core.commands import (
     Done,
     ForceRelease,
     PauseResources,
-    Reason,
     Refused,
     RemoveResources,
     ResumeResources,
@@ -36,27 +34,16 @@ from pydrm.core.commands import (
 from pydrm.core.records import Definition, NodeState, Phase
 from pydrm.core.resource import Json, Resource
 from pydrm.engine import Host, SystemHost, resource_of
-from pydrm.errors import ClusterRefused, ConfigurationError, Superseded, Unavailable
+from pydrm.errors import ConfigurationError, Unavailable
+from pydrm.handlers.built_in import BuiltIn
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
-from pydrm.handlers.http_poll import HttpPoll
 from pydrm.handlers.installed import installed_kind
-from pydrm.handlers.redis_pubsub import RedisPubsub
-from pydrm.handlers.redis_stream import RedisStream
-from pydrm.handlers.webhook import Webhook
-from pydrm.handlers.websocket import Websocket
-from pydrm.handlers.websocket_session import Counts
 from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
 from pydrm.node import Node
 from pydrm.sources.registry import Sources
-from pydrm.view import (
-    AssignmentView,
-    assignment_views,
-    node_rows,
-    recovery_problem,
-    resource_counts,
-    resource_rows,
-)
+from pydrm.status import status_of
+from pydrm.view import AssignmentView, assignment_views, resource_rows
 from pydrm.voters import Voters
 from pydrm.webhooks import Webhooks
 
@@ -175,16 +162,8 @@ class ResourceManager:
         self._clock = host.clock
         self._callbacks = Callbacks()
         self._kinds = Kinds(find=partial(installed_kind, clock=host.clock, random=host.random))
-        self._websocket = Websocket(self._callbacks, clock=host.clock, random=host.random)
-        self._kinds.register("websocket", self._websocket)
-        self._http_poll = HttpPoll(self._callbacks, clock=host.clock, random=host.random)
-        self._kinds.register("http_poll", self._http_poll)
-        self._redis_pubsub = RedisPubsub(self._callbacks, clock=host.clock, random=host.random)
-        self._kinds.register("redis_pubsub", self._redis_pubsub)
-        self._redis_stream = RedisStream(self._callbacks, clock=host.clock)
-        self._kinds.register("redis_stream", self._redis_stream)
-        self._webhook = Webhook(self._clock, host.random)
-        self._kinds.register("webhook", self._webhook)
+        self._built_in = BuiltIn(self._callbacks, clock=host.clock, random=host.random)
+        self._built_in.register(self._kinds)
         self._intake = Intake(self._kinds)
         self._sources = Sources(
             self._kinds, self._intake, lambda: self._running().engine, clock=self._clock, random=host.random
@@ -260,9 +239,7 @@ class ResourceManager:
         if self._node is None or self._life is None or self._life.done():
             for resource in (*self._config.resources, *self._config.sources):
                 self._intake.validate(resource)
-            self._websocket.counts = Counts()
-            for kind in (self._http_poll, self._redis_pubsub, self._redis_stream):
-                kind.callback_failures = kind.dropped_messages = 0
+            self._built_in.count_anew()
             self._node = Node(
                 self._config,
                 self._kinds,
@@ -508,36 +485,9 @@ class ResourceManager:
 
     def status(self) -> dict[str, Any]:
         """How this node sees its cluster, as JSON values."""
-        if self._node is None:
-            return {"node": self._config.node, "cluster": self._config.cluster, **_NOT_RUNNING}
-        node, state = self._node, self._node.engine.state
-        engine = node.engine.status()
-        own_problem = engine.problem if node.agent.incarnation else node.waits_for
-        return {
-            "node": self._config.node,
-            "cluster": self._config.cluster,
-            "leader": engine.leader,
-            "term": engine.term,
-            "applied": engine.applied,
-            "has_majority": engine.has_majority,
-            "voters": list(engine.voters),
-            "nodes": node_rows(state, engine.voters or self._config.peers or [self._config.node]),
-            "resources": resource_counts(state),
-            "digest": f"{state.digest:032x}",
-            "lease": {"valid": node.lease.valid(self._clock.now()), "incarnation": node.lease.incarnation},
-            "messages": attrs.asdict(self._counts()),
-            "problem": "; ".join(filter(None, [own_problem, recovery_problem(state, engine.leader)])),
-        }
+        return status_of(self._config, self._node, self._built_in.counts, now=self._clock.now())
 
     # --- how ---------------------------------------------------------------------------------------------------------
-
-    def _counts(self) -> Counts:
-        """What the app did not get, of all kinds."""
-        counts = attrs.evolve(self._websocket.counts)
-        for kind in (self._http_poll, self._redis_pubsub, self._redis_stream):
-            counts.callback_failures += kind.callback_failures
-            counts.dropped_messages += kind.dropped_messages
-        return counts
 
     def _running(self) -> Node:
         if self._node is None or self._life is None or self._life.done():
@@ -597,34 +547,5 @@ class ResourceManager:
     async def _propose(self, command: Command, timeout: float) -> Done:
         answer = await self._running().engine.propose(command, timeout=max(timeout, 0.0))
         if isinstance(answer, Refused):
-            raise _error_of(answer)
+            raise error_of(answer)
         return answer
-
-
-_NOT_RUNNING: dict[str, Any] = {
-    "leader": None,
-    "term": 0,
-    "applied": 0,
-    "has_majority": False,
-    "voters": [],
-    "nodes": [],
-    "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0, "parked": 0},
-    "digest": f"{0:032x}",
-    "lease": {"valid": False, "incarnation": 0},
-    "messages": attrs.asdict(Counts()),
-    "problem": "it does not run",
-}
-
-
-def _error_of(refused: Refused) -> Exception:
-    message = f"the cluster refused: {refused.detail or refused.reason.value}"
-    match refused.reason:
-        case Reason.SUPERSEDED:
-            return Superseded(message, reason=refused.reason.value)
-        case Reason.EXPIRED | Reason.FORGOTTEN:
-            # The node lost its lease meanwhile. An earlier try of the same request may have been applied.
-            return Unavailable(
-                "this node lost its lease meanwhile; whether the request took effect is unknown: repeat it"
-            )
-        case reason:
-            return ClusterRefused(message, reason=reason.value)

@@ -94,7 +94,7 @@ class Stage:
 
     def _set_up_held(self, manager: ResourceManager, host: SimHost) -> None:
         manager.handler("held", held_by(host, self.third_party, host.random))
-        manager._webhook.use(lambda: SimPoster(self.receiver, host))
+        manager._built_in.webhook.use(lambda: SimPoster(self.receiver, host))
 
     def _note(self, what: str) -> None:
         self.trace.append(f"{self.scheduler.now:.6f} {what}")

@@ -1,0 +1,24 @@
+"""
+`error_of`: a refusal of the cluster, as whoever asked is told of it.
+"""
+
+from __future__ import annotations
+
+from pydrm.core.commands import Reason, Refused
+from pydrm.errors import ClusterRefused, DrmError, Superseded, Unavailable
+
+__all__ = ["error_of"]
+
+
+def error_of(refused: Refused) -> DrmError:
+    message = f"the cluster refused: {refused.detail or refused.reason.value}"
+    match refused.reason:
+        case Reason.SUPERSEDED:
+            return Superseded(message, reason=refused.reason.value)
+        case Reason.EXPIRED | Reason.FORGOTTEN:
+            # The node lost its lease meanwhile. An earlier try of the same request may have been applied.
+            return Unavailable(
+                "this node lost its lease meanwhile; whether the request took effect is unknown: repeat it"
+            )
+        case reason:
+            return ClusterRefused(message, reason=reason.value)
