@@ -1,5 +1,5 @@
 """
-Polled urls while nodes are killed, handed over and frozen, judged by nginx's own log.
+Polled urls while nodes are killed and handed over, judged by nginx's own log.
 
 The interval is so long that what follows a kill lies well within it: a poll that was repeated would show.
 """
