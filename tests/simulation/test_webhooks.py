@@ -46,7 +46,7 @@ def crash_at(cluster: SimulatedCluster, name: str, point: str) -> None:
     node = cluster.nodes[name]
     assert node.manager is not None and node.manager._node is not None
     deliveries = node.manager._node.deliveries
-    poster = node.manager._webhook._poster
+    poster = node.manager._built_in.webhook._poster
     died = itertools.count()
 
     def die() -> None:
