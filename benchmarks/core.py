@@ -21,12 +21,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from pydrm.core.commands import AddResources, Command, Expire, Form, Handle, Join, Place, Release, Renew, Request
+from pydrm.core.commands import AddResources, Command, Expire, Form, Join, Place, Renew, Request
+from pydrm.core.handle_commands import Handle, Release
 from pydrm.core.machine import apply
 from pydrm.core.picture import SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Definition, Phase, Voter
+from pydrm.core.records import Assignment, Definition, Phase
 from pydrm.core.restoring import Restoring
+from pydrm.core.settings import Voter
 from pydrm.core.state import State
 from pydrm.engine.codec import decode_entry, encode_entry, encode_request
 

@@ -208,7 +208,8 @@ def steps() -> None:
     from pydrm.core.commands import AddResources, Form, Join, RemoveResources, Request
     from pydrm.core.ledger_commands import Publish
     from pydrm.core.machine import apply
-    from pydrm.core.records import Definition, Voter
+    from pydrm.core.records import Definition
+    from pydrm.core.settings import Voter
     from pydrm.core.state import State
 
     state = State()

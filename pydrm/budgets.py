@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 
-from pydrm.core.commands import SetBudget
+from pydrm.core.budget_commands import SetBudget
 from pydrm.core.decide_budgets import GROUP_CHARACTERS_MAX
 from pydrm.core.resource import Json
 from pydrm.core.state import State

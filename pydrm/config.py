@@ -22,7 +22,7 @@ import attrs
 
 from pydrm.address import checked_address, is_loopback, is_wildcard
 from pydrm.budgets import budget_of
-from pydrm.core.commands import SetBudget
+from pydrm.core.budget_commands import SetBudget
 from pydrm.core.records import SOURCE_PREFIX
 from pydrm.core.resource import Resource
 from pydrm.errors import ConfigurationError, InvalidResource

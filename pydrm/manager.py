@@ -20,17 +20,9 @@ from pydrm.agent.publishing import Publication
 from pydrm.agent.refusal import error_of
 from pydrm.budgets import budget_of, budget_rows, checked_group
 from pydrm.config import Config
-from pydrm.core.commands import (
-    AddResources,
-    Command,
-    Done,
-    ForceRelease,
-    PauseResources,
-    Refused,
-    RemoveResources,
-    ResumeResources,
-    SetBudget,
-)
+from pydrm.core.answers import Done, Refused
+from pydrm.core.budget_commands import SetBudget
+from pydrm.core.commands import AddResources, Command, ForceRelease, PauseResources, RemoveResources, ResumeResources
 from pydrm.core.records import Definition, NodeState, Phase
 from pydrm.core.resource import Json, Resource
 from pydrm.engine import Host, SystemHost, resource_of

@@ -29,7 +29,8 @@ from pydrm.agent.publishing import Publishing
 from pydrm.agent.shares import Shares
 from pydrm.agent.warden import Warden
 from pydrm.config import Config
-from pydrm.core.commands import Done, Drain, Resign
+from pydrm.core.answers import Done
+from pydrm.core.commands import Drain, Resign
 from pydrm.core.events import Delivery
 from pydrm.core.records import AssignmentKey, NodeState, Role
 from pydrm.engine import Engine, EngineConfig, Host, Mailbox, Security, TlsFiles

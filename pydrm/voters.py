@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from pydrm.clock import Clock
-from pydrm.core.commands import Answer, Reason, Refused
+from pydrm.core.answers import Answer, Reason, Refused
 from pydrm.errors import ClusterRefused, Unavailable
 from pydrm.node import Node
 

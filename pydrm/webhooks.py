@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from pydrm.clock import Clock
-from pydrm.core.commands import Done
+from pydrm.core.answers import Done
 from pydrm.core.events import DeliveryKey
 from pydrm.core.ledger_commands import ReplayDeliveries
 from pydrm.core.state import State

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from pydrm.core.commands import HandleReport, PauseResources, Report
+from pydrm.core.commands import PauseResources
+from pydrm.core.handle_commands import HandleReport, Report
 from pydrm.core.records import Condition
 from pydrm.core.state import State
 from pydrm.view import (

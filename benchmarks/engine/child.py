@@ -27,7 +27,8 @@ from pydrm.agent.fence import Fence
 from pydrm.agent.hold import Hold
 from pydrm.agent.lease import Lease
 from pydrm.agent.warden import Warden
-from pydrm.core.commands import AddResources, Done, RemoveResources, Request
+from pydrm.core.answers import Done
+from pydrm.core.commands import AddResources, RemoveResources, Request
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.records import AssignmentKey, Definition, Role
 from pydrm.core.state import State

@@ -27,8 +27,8 @@ from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
 from pydrm.agent.reporter import Cluster, Reporter
 from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
-from pydrm.core import commands
-from pydrm.core.commands import Failure, HandleReport
+from pydrm.core import handle_commands
+from pydrm.core.handle_commands import Failure, HandleReport
 from pydrm.core.records import AssignmentKey, Condition, Incarnation, Phase
 from pydrm.core.resource import Resource
 from pydrm.engine.codec import resource_of
@@ -263,7 +263,7 @@ class Agent:
                 case Deed.RELEASE:
                     self._let_go.setdefault(key, set()).add(action.token)
                     self._reporter.released(
-                        commands.Handle(*key, action.token, self._checkpoints.unsaved(action.token))
+                        handle_commands.Handle(*key, action.token, self._checkpoints.unsaved(action.token))
                     )
                 case Deed.FORGET:
                     self._forget(key, action.token)

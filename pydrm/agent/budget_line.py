@@ -22,8 +22,9 @@ import attrs
 
 from pydrm.agent.allowance import Allowance
 from pydrm.clock import Clock, Random
-from pydrm.core.commands import Take
-from pydrm.core.records import AssignmentKey, Budget
+from pydrm.core.budget_commands import Take
+from pydrm.core.budget_records import Budget
+from pydrm.core.records import AssignmentKey
 from pydrm.errors import DrmError
 
 __all__ = ["POLL_S", "GroupState", "Line", "Waiter"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from itertools import islice
 
+from pydrm.core.budget_commands import EndHoldback, EndHour
+from pydrm.core.budget_records import Budget
 from pydrm.core.changes import BudgetChanged, BudgetDropped, Change
-from pydrm.core.commands import EndHoldback, EndHour
-from pydrm.core.records import Budget
 from pydrm.core.state import State
 
 __all__ = ["BudgetWatch"]

@@ -28,7 +28,8 @@ from pydrm.agent.outbox import ANSWER_TIMEOUT_S, Outbox
 from pydrm.agent.reporter import Cluster
 from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
-from pydrm.core.commands import Done, Return, ReturnPermits, Take, TakePermits
+from pydrm.core.answers import Done
+from pydrm.core.budget_commands import Return, ReturnPermits, Take, TakePermits
 from pydrm.core.records import AssignmentKey, Holder
 from pydrm.errors import Unavailable
 

@@ -17,7 +17,8 @@ import attrs
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.outbox import ANSWER_TIMEOUT_S, BATCH_ITEMS_MAX, Proposer
 from pydrm.clock import Clock
-from pydrm.core.commands import Done, Save, SaveCheckpoints
+from pydrm.core.answers import Done
+from pydrm.core.handle_commands import Save, SaveCheckpoints
 from pydrm.core.records import AssignmentKey
 from pydrm.core.state import State
 from pydrm.errors import DrmError, Fenced, Unavailable

@@ -17,7 +17,8 @@ from pydrm.agent.backoff import Backoff
 from pydrm.agent.ledger_watch import LedgerWatch
 from pydrm.agent.outbox import ANSWER_TIMEOUT_S, BATCH_ITEMS_MAX, Proposer
 from pydrm.clock import Clock
-from pydrm.core.commands import Command, Done, PauseResources
+from pydrm.core.answers import Done
+from pydrm.core.commands import Command, PauseResources
 from pydrm.core.events import Delivery, DeliveryState, Event
 from pydrm.core.ledger_commands import Claim, ClaimDeliveries, SettleDeliveries, Settlement, Verdict
 from pydrm.core.state import State

@@ -17,7 +17,8 @@ import attrs
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.outbox import ANSWER_TIMEOUT_S, Proposer
 from pydrm.clock import Clock
-from pydrm.core.commands import Done, HoldBack
+from pydrm.core.answers import Done
+from pydrm.core.budget_commands import HoldBack
 from pydrm.core.decide_budgets import HOLDBACK_MS_MAX
 from pydrm.errors import DrmError, Unavailable
 

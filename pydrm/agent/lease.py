@@ -34,7 +34,8 @@ from collections.abc import Callable
 
 import attrs
 
-from pydrm.core.commands import Command, Done, Join, Reason, Refused, Renew
+from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.commands import Command, Join, Renew
 from pydrm.core.protocol import PROTOCOL
 from pydrm.core.records import Node, Role
 from pydrm.core.state import State

@@ -17,7 +17,8 @@ from typing import Generic, Protocol, TypeVar
 
 from pydrm.agent.backoff import Backoff
 from pydrm.clock import Clock
-from pydrm.core.commands import Answer, Command, Done
+from pydrm.core.answers import Answer, Done
+from pydrm.core.commands import Command
 from pydrm.errors import DrmError, Unavailable
 
 __all__ = ["BATCH_ITEMS_MAX", "Outbox", "Proposer"]

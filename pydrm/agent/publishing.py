@@ -11,7 +11,7 @@ from hashlib import sha256
 import attrs
 
 from pydrm.agent.outbox import Proposer
-from pydrm.core.commands import Done, Reason, Refused
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.events import EVENT_ID_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from pydrm.core.ledger_commands import Publish, Publisher
 from pydrm.core.resource import Json

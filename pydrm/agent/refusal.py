@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from pydrm.core.commands import Reason, Refused
+from pydrm.core.answers import Reason, Refused
 from pydrm.errors import ClusterRefused, DrmError, Superseded, Unavailable
 
 __all__ = ["error_of"]

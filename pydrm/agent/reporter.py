@@ -14,7 +14,7 @@ from typing import Protocol
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.outbox import Outbox, Proposer
 from pydrm.clock import Clock, Random
-from pydrm.core.commands import Failure, GiveUp, Handle, HandleReport, Release, Report
+from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report
 from pydrm.core.records import AssignmentKey, Holder, Phase
 from pydrm.core.state import State
 

@@ -20,6 +20,7 @@ from pydrm.agent.quarantine import QuarantineWatch
 from pydrm.agent.shares import Shares
 from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
+from pydrm.core.answers import Refused
 from pydrm.core.changes import (
     AssignmentChanged,
     AssignmentDropped,
@@ -30,7 +31,7 @@ from pydrm.core.changes import (
     NodeChanged,
     Undefined,
 )
-from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Refused, Renew, Request
+from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Renew, Request
 from pydrm.core.events import Delivery
 from pydrm.core.ledger_commands import ForgetPublished
 from pydrm.core.machine import Outcome

@@ -11,9 +11,11 @@ import enum
 
 import msgspec
 
-from pydrm.core.commands import Answer
+from pydrm.core.answers import Answer
+from pydrm.core.budget_records import Budget
 from pydrm.core.ledger_changes import LedgerChange
-from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Node, Record, Settings
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record
+from pydrm.core.settings import Settings
 
 __all__ = [
     "Answered",

@@ -19,22 +19,13 @@ from math import isfinite
 
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.budget_commands import EndHoldback, EndHour, HoldBack, ReturnPermits, SetBudget, Take, TakePermits
+from pydrm.core.budget_records import Budget, Holdback
 from pydrm.core.changes import BudgetChanged, BudgetDropped, Cause, Change
-from pydrm.core.commands import (
-    Done,
-    EndHoldback,
-    EndHour,
-    HoldBack,
-    Reason,
-    Refused,
-    ReturnPermits,
-    SetBudget,
-    Take,
-    TakePermits,
-)
 from pydrm.core.decision import Decision, claim_of, current, refused
 from pydrm.core.draft import Draft
-from pydrm.core.records import Assignment, Budget, Holdback, Holder
+from pydrm.core.records import Assignment, Holder
 from pydrm.core.state import State
 
 __all__ = [

@@ -7,9 +7,10 @@ overlap there are two for a moment: then the one with the newer token has the la
 
 from __future__ import annotations
 
-from pydrm.core.commands import Done, Reason, Refused, SaveCheckpoints
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.decision import Decision, claim_of, current, refused
 from pydrm.core.draft import Draft
+from pydrm.core.handle_commands import SaveCheckpoints
 from pydrm.core.records import CHECKPOINT_BYTES_MAX, AssignmentKey, Checkpoint
 from pydrm.core.state import State
 

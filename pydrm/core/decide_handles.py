@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Refused
 from pydrm.core.changes import Cause
-from pydrm.core.commands import Done, Handle, HandleReport, Place, Refused, Release, Report
+from pydrm.core.commands import Place
 from pydrm.core.decide_checkpoints import save_one
 from pydrm.core.decision import Decision, claim_of, current
 from pydrm.core.draft import Draft
+from pydrm.core.handle_commands import Handle, HandleReport, Release, Report
 from pydrm.core.handoff import Event
 from pydrm.core.records import Condition
 from pydrm.core.state import State

@@ -19,8 +19,8 @@ from itertools import islice
 from msgspec.structs import replace
 
 from pydrm.core import events
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Change
-from pydrm.core.commands import Done, Reason, Refused
 from pydrm.core.decision import Decision, current, refused
 from pydrm.core.events import Delivery, DeliveryState, Event, Published
 from pydrm.core.ledger_changes import (

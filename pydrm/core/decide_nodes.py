@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Change, LeaseEnded, NodeChanged, SessionEnded
-from pydrm.core.commands import Done, Drain, Expire, Join, Reason, Refused, Renew, Resign
+from pydrm.core.commands import Drain, Expire, Join, Renew, Resign
 from pydrm.core.decide_settings import is_name
 from pydrm.core.decision import Decision, current, refused
-from pydrm.core.records import Node, NodeState, Role, Settings
+from pydrm.core.records import Node, NodeState, Role
+from pydrm.core.settings import Settings
 from pydrm.core.state import State
 
 __all__ = ["decide_drain", "decide_expire", "decide_join", "decide_renew", "decide_resign", "end_lease"]

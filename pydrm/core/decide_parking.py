@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Cause
-from pydrm.core.commands import Done, EndQuarantine, GiveUp, PauseResources, Reason, Refused, ResumeResources
+from pydrm.core.commands import EndQuarantine, PauseResources, ResumeResources
 from pydrm.core.decision import Decision, current, refused
 from pydrm.core.draft import Draft
+from pydrm.core.handle_commands import GiveUp
 from pydrm.core.handoff import Event
 from pydrm.core.placement import excluded_from, placeable
 from pydrm.core.records import Assignment, Parked, ParkedCause, Phase

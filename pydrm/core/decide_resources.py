@@ -15,10 +15,12 @@ from collections import Counter
 
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Audited, Cause
-from pydrm.core.commands import AddResources, Done, ForceRelease, Handle, Reason, Refused, RemoveResources
+from pydrm.core.commands import AddResources, ForceRelease, RemoveResources
 from pydrm.core.decision import Decision, refused
 from pydrm.core.draft import Draft
+from pydrm.core.handle_commands import Handle
 from pydrm.core.handoff import Event
 from pydrm.core.placement import admit
 from pydrm.core.records import Assignment, AuditEntry, Definition, Holder, NodeState, ParkedCause, Phase, Record

@@ -11,10 +11,11 @@ import re
 
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Formed, ProtocolRaised, VotersChanged
-from pydrm.core.commands import AddVoter, Done, Form, RaiseProtocol, Reason, Refused, RemoveVoter
+from pydrm.core.commands import AddVoter, Form, RaiseProtocol, RemoveVoter
 from pydrm.core.decision import Decision, refused
-from pydrm.core.records import Settings, Voter
+from pydrm.core.settings import Settings, Voter
 from pydrm.core.state import State
 
 __all__ = ["decide_add_voter", "decide_form", "decide_raise_protocol", "decide_remove_voter", "is_name"]

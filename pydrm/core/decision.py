@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import msgspec
 
+from pydrm.core.answers import Answer, Reason, Refused
 from pydrm.core.changes import Change
-from pydrm.core.commands import Answer, Reason, Refused
 from pydrm.core.records import Assignment, Holder, Node
 from pydrm.core.state import State
 

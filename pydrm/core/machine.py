@@ -22,41 +22,30 @@ from typing import Any
 import msgspec
 
 from pydrm.core import placement
+from pydrm.core.answers import Answer, Reason, Refused
+from pydrm.core.budget_commands import EndHoldback, EndHour, HoldBack, ReturnPermits, SetBudget, TakePermits
 from pydrm.core.changes import Answered, Change, FloorRaised
 from pydrm.core.commands import (
     AddResources,
     AddVoter,
-    Answer,
     Command,
     Drain,
-    EndHoldback,
-    EndHour,
     EndQuarantine,
     EndRecovery,
     Expire,
     ForceRelease,
     Form,
-    GiveUp,
-    HoldBack,
     Join,
     PauseResources,
     Place,
     RaiseProtocol,
-    Reason,
-    Refused,
-    Release,
     RemoveResources,
     RemoveVoter,
     Renew,
-    Report,
     Request,
     RequestId,
     Resign,
     ResumeResources,
-    ReturnPermits,
-    SaveCheckpoints,
-    SetBudget,
-    TakePermits,
 )
 from pydrm.core.decide_budgets import (
     decide_end_holdback,
@@ -92,6 +81,7 @@ from pydrm.core.decide_settings import (
     decide_remove_voter,
 )
 from pydrm.core.decision import Decision, refused
+from pydrm.core.handle_commands import GiveUp, Release, Report, SaveCheckpoints
 from pydrm.core.ledger_commands import (
     ClaimDeliveries,
     ForgetPublished,

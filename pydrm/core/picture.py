@@ -15,9 +15,11 @@ from itertools import chain, islice
 import msgspec
 from msgspec import Struct
 
+from pydrm.core.budget_records import Budget
 from pydrm.core.events import Delivery, Event, Published, Remains
-from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Node, Record, Settings
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record
 from pydrm.core.sessions import Floor, Remembered
+from pydrm.core.settings import Settings
 from pydrm.core.state import State
 
 __all__ = ["CHUNK_ITEMS", "SECTION_TYPES", "Head", "Picture", "Section", "digests", "take"]

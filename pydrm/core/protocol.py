@@ -15,8 +15,8 @@ Which commands may be in the log while nodes of different versions run.
 
 from __future__ import annotations
 
-from pydrm.core.commands import Reason, Refused
-from pydrm.core.records import Settings
+from pydrm.core.answers import Reason, Refused
+from pydrm.core.settings import Settings
 from pydrm.core.state import State
 
 __all__ = ["PROTOCOL", "SINCE", "exceeds", "objection", "raisable", "speaks"]

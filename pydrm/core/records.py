@@ -25,11 +25,9 @@ __all__ = [
     "Assignment",
     "AssignmentKey",
     "AuditEntry",
-    "Budget",
     "Checkpoint",
     "Condition",
     "Definition",
-    "Holdback",
     "Holder",
     "Incarnation",
     "Node",
@@ -39,8 +37,6 @@ __all__ = [
     "Phase",
     "Record",
     "Role",
-    "Settings",
-    "Voter",
 ]
 
 CHECKPOINT_BYTES_MAX = 4096
@@ -275,65 +271,6 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return (self.resource, self.slot, self.token, self.value)
 
 
-class Holdback(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """
-    A third party wants to be left alone for a while, by all nodes.
-
-    Attributes:
-        number: Names this one, for compare and set; from the same counter as the tokens.
-        duration_ms: How long, in milliseconds, counted from when it was applied.
-        reason: In words, for people.
-    """
-
-    number: int
-    duration_ms: int
-    reason: str = ""
-
-    def parts(self) -> tuple[object, ...]:
-        return (self.number, self.duration_ms, self.reason)
-
-
-class Budget(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """
-    What all nodes together may do to the third party that a group of resources is about. 0 is no limit.
-
-    Attributes:
-        sessions: How many were begun in this hour, in the one before, and so on; as many hours as count.
-        hour: Names this hour, for compare and set; from the same counter as the tokens.
-        holdbacks: Those in force, oldest first; each lasts longer than the ones after it.
-    """
-
-    group: str
-    connects_per_s: float = 0.0
-    connections: int = 0
-    requests_per_s: float = 0.0
-    sessions_per_day: int = 0
-    sessions: tuple[int, ...] = ()
-    hour: int = 0
-    holdbacks: tuple[Holdback, ...] = ()
-
-    @property
-    def limits(self) -> bool:
-        """Whether there is any limit."""
-        return bool(self.connects_per_s or self.connections or self.requests_per_s or self.sessions_per_day)
-
-    @property
-    def sessions_left(self) -> bool:
-        return not self.sessions_per_day or sum(self.sessions) < self.sessions_per_day
-
-    def parts(self) -> tuple[object, ...]:
-        return (
-            self.group,
-            float(self.connects_per_s),
-            self.connections,
-            float(self.requests_per_s),
-            self.sessions_per_day,
-            self.sessions,
-            self.hour,
-            tuple([holdback.parts() for holdback in self.holdbacks]),
-        )
-
-
 class NodeState(enum.Enum):
     ALIVE = "alive"
     DRAINING = "draining"
@@ -390,49 +327,6 @@ class Node(msgspec.Struct, frozen=True, gc=False, array_like=True):
             self.protocol,
             self.role.value,
         )
-
-
-class Voter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """
-    One that votes: a node under the id that was born with its data directory, so that one that lost it is another.
-
-    Attributes:
-        address: Where peers reach it, as it was when it became a voter.
-    """
-
-    name: str
-    replica_id: str
-    address: str = ""
-
-    def parts(self) -> tuple[object, ...]:
-        return (self.name, self.replica_id, self.address)
-
-
-class Settings(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """
-    What all nodes must agree on; set when the cluster is formed, changed by command.
-
-    Attributes:
-        voters: By name.
-        protocol: The one in force; see `protocol`.
-        voters_revision: Grows by one with each change of the voters.
-        recovering: Made of what one replica had, after a majority was lost for good: see `recovery`.
-    """
-
-    cluster_id: str
-    voters: tuple[Voter, ...]
-    lease_ttl_ms: int
-    protocol: int = 1
-    voters_revision: int = 1
-    recovering: bool = False
-
-    def voter(self, name: str) -> Voter | None:
-        return next((voter for voter in self.voters if voter.name == name), None)
-
-    def parts(self) -> tuple[object, ...]:
-        voters = tuple([voter.parts() for voter in self.voters])
-        parts = (self.cluster_id, voters, self.lease_ttl_ms, self.protocol, self.voters_revision)
-        return (*parts, True) if self.recovering else parts
 
 
 class AuditEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):

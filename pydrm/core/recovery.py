@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason
 from pydrm.core.changes import RecoveryBegun, RecoveryEnded
-from pydrm.core.commands import Done, EndRecovery, Reason
+from pydrm.core.commands import EndRecovery
 from pydrm.core.decision import Decision, refused
 from pydrm.core.state import State
 

@@ -15,9 +15,10 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from pydrm.core.budget_records import Budget
 from pydrm.core.events import Delivery, Event, Published, Remains
 from pydrm.core.picture import Head, Section, digests
-from pydrm.core.records import Assignment, AuditEntry, Budget, Checkpoint, Holder, Node, Record
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Holder, Node, Record
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 

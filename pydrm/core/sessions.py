@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pydrm.core.commands import Answer
+from pydrm.core.answers import Answer
 from pydrm.core.records import Incarnation
 from pydrm.core.table import ShortTable
 

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from pydrm.core.brought import Brought
+from pydrm.core.budget_records import Budget
 from pydrm.core.changes import (
     Answered,
     AssignmentChanged,
@@ -37,8 +38,9 @@ from pydrm.core.changes import (
 from pydrm.core.index import Index
 from pydrm.core.ledger import Ledger
 from pydrm.core.queue import Queue
-from pydrm.core.records import AssignmentKey, AuditEntry, Budget, Incarnation, Node, ParkedCause, Record, Settings
+from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, ParkedCause, Record
 from pydrm.core.sessions import Sessions
+from pydrm.core.settings import Settings
 from pydrm.core.sharded_table import AssignmentTable, CheckpointTable, RecordTable
 from pydrm.core.table import Table
 

@@ -12,38 +12,30 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pydrm.core.budget_commands import EndHoldback, EndHour, HoldBack, ReturnPermits, SetBudget, TakePermits
 from pydrm.core.commands import (
     AddResources,
     AddVoter,
     Command,
     Drain,
-    EndHoldback,
-    EndHour,
     EndQuarantine,
     EndRecovery,
     Expire,
     ForceRelease,
     Form,
-    GiveUp,
-    HoldBack,
     Join,
     PauseResources,
     Place,
     RaiseProtocol,
-    Release,
     RemoveResources,
     RemoveVoter,
     Renew,
-    Report,
     Request,
     RequestId,
     Resign,
     ResumeResources,
-    ReturnPermits,
-    SaveCheckpoints,
-    SetBudget,
-    TakePermits,
 )
+from pydrm.core.handle_commands import GiveUp, Release, Report, SaveCheckpoints
 from pydrm.core.ledger_commands import (
     ClaimDeliveries,
     ForgetPublished,

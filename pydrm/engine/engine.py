@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from pydrm.core.commands import Answer, Command, Done
+from pydrm.core.answers import Answer, Done
+from pydrm.core.commands import Command
 from pydrm.core.protocol import objection
 from pydrm.core.state import State
 from pydrm.engine.answers import Answers

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydrm.core.commands import AddVoter, RemoveVoter
-from pydrm.core.records import Voter
+from pydrm.core.settings import Voter
 from pydrm.core.state import State
 from pydrm.engine.config import EngineConfig
 from pydrm.engine.data_directory import DataDirectory

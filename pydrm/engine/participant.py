@@ -13,7 +13,8 @@ import msgspec
 
 from pydrm.core.commands import Command, Request
 from pydrm.core.machine import Outcome
-from pydrm.core.records import Incarnation, Voter
+from pydrm.core.records import Incarnation
+from pydrm.core.settings import Voter
 from pydrm.core.state import State
 
 __all__ = ["Footing", "Membership", "Participant", "Port"]

@@ -13,7 +13,8 @@ from itertools import count
 
 import attrs
 
-from pydrm.core.commands import Answer, RequestId
+from pydrm.core.answers import Answer
+from pydrm.core.commands import RequestId
 from pydrm.core.records import Incarnation
 from pydrm.engine.codec import request_of
 from pydrm.errors import Unavailable

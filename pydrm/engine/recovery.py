@@ -19,7 +19,7 @@ from pathlib import Path
 
 import attrs
 
-from pydrm.core.commands import Refused
+from pydrm.core.answers import Refused
 from pydrm.core.machine import apply
 from pydrm.core.picture import take
 from pydrm.core.protocol import PROTOCOL, exceeds

@@ -17,7 +17,9 @@ from pydrm.agent.backoff import Backoff
 from pydrm.agent.hold import Hold
 from pydrm.agent.reporter import Cluster
 from pydrm.clock import Clock
-from pydrm.core.commands import AddResources, Command, Done, Handle, Reason, RemoveResources
+from pydrm.core.answers import Done, Reason
+from pydrm.core.commands import AddResources, Command, RemoveResources
+from pydrm.core.handle_commands import Handle
 from pydrm.core.records import Definition
 from pydrm.core.resource import Json, Resource
 from pydrm.engine import definition_of

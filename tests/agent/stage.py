@@ -25,27 +25,15 @@ from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.shares import Shares
+from pydrm.core.answers import Answer, Reason, Refused
+from pydrm.core.budget_commands import SetBudget
 from pydrm.core.changes import AssignmentChanged, AssignmentDropped, BudgetChanged, BudgetDropped
-from pydrm.core.commands import (
-    AddResources,
-    Answer,
-    Command,
-    Drain,
-    Expire,
-    ForceRelease,
-    Form,
-    Join,
-    Reason,
-    Refused,
-    Release,
-    RemoveResources,
-    Report,
-    Request,
-    SetBudget,
-)
+from pydrm.core.commands import AddResources, Command, Drain, Expire, ForceRelease, Form, Join, RemoveResources, Request
+from pydrm.core.handle_commands import Release, Report
 from pydrm.core.machine import Outcome, apply
-from pydrm.core.records import Assignment, Condition, Holder, Voter
+from pydrm.core.records import Assignment, Condition, Holder
 from pydrm.core.resource import Resource
+from pydrm.core.settings import Voter
 from pydrm.core.state import State
 from pydrm.engine.codec import definition_of
 from pydrm.errors import DrmError, Unavailable

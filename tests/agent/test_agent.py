@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from pydrm.agent.hold import Hold
-from pydrm.core.commands import Release
+from pydrm.core.handle_commands import Release
 from pydrm.core.records import Condition, Phase
 from pydrm.errors import DiskFailed, Permanent, Temporary
 from tests.agent.stage import Actor, Company, play, until

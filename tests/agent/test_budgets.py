@@ -13,9 +13,11 @@ import pytest
 
 from pydrm.agent.budget_watch import BudgetWatch
 from pydrm.agent.hold import Hold
+from pydrm.core.answers import Done
+from pydrm.core.budget_commands import EndHour, HoldBack, ReturnPermits, TakePermits
+from pydrm.core.budget_records import Budget
 from pydrm.core.changes import BudgetChanged
-from pydrm.core.commands import Done, EndHour, HoldBack, ReturnPermits, TakePermits
-from pydrm.core.records import Budget, Condition
+from pydrm.core.records import Condition
 from pydrm.errors import Fenced, Permanent, Temporary
 from tests.agent.stage import Actor, Company, NodeOnStage, play, until
 from tests.core.build import cluster

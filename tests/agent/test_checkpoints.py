@@ -9,7 +9,7 @@ import asyncio
 import pytest
 
 from pydrm.agent.hold import Hold
-from pydrm.core.commands import SaveCheckpoints
+from pydrm.core.handle_commands import SaveCheckpoints
 from pydrm.core.records import CHECKPOINT_BYTES_MAX
 from pydrm.engine.codec import decode_checkpoint
 from pydrm.errors import Fenced, InvalidResource

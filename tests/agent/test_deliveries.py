@@ -13,7 +13,8 @@ from pydrm.agent.backoff import Backoff
 from pydrm.agent.deliveries import Deliveries
 from pydrm.agent.ledger_watch import LedgerWatch
 from pydrm.clock import SystemClock
-from pydrm.core.commands import AddResources, Answer, Command, Request
+from pydrm.core.answers import Answer
+from pydrm.core.commands import AddResources, Command, Request
 from pydrm.core.events import Delivery
 from pydrm.core.ledger_changes import DeliveryChanged
 from pydrm.core.ledger_commands import ClaimDeliveries, Publish, SettleDeliveries, Verdict

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pydrm.agent.hold import Hold
 from pydrm.agent.quarantine import QuarantineWatch
 from pydrm.core.changes import Defined, Undefined
-from pydrm.core.commands import EndQuarantine, GiveUp
+from pydrm.core.commands import EndQuarantine
+from pydrm.core.handle_commands import GiveUp
 from pydrm.core.records import Condition, Definition, Parked, ParkedCause, Phase, Record
 from pydrm.errors import ConfigurationError, Temporary
 from tests.agent.stage import Actor, Company, play, until

@@ -15,8 +15,9 @@ import pytest
 from pydrm.agent import lease as lease_rule
 from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
 from pydrm.agent.watch import LeaseWatch
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import LeaseEnded
-from pydrm.core.commands import Command, Done, Expire, Form, Join, Reason, Refused, Renew, Request, Resign
+from pydrm.core.commands import Command, Expire, Form, Join, Renew, Request, Resign
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.state import State
 from pydrm.errors import ClusterRefused, ConfigurationError, Outdated, Superseded

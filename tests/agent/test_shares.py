@@ -8,7 +8,8 @@ import pytest
 
 from pydrm.agent.allowance import Allowance
 from pydrm.agent.shares import Shares
-from pydrm.core.commands import Command, Expire, Form, Request, SetBudget
+from pydrm.core.budget_commands import SetBudget
+from pydrm.core.commands import Command, Expire, Form, Request
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.state import State
 from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, add, cluster, numbered, remove

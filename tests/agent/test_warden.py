@@ -16,24 +16,21 @@ from msgspec.structs import replace
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease
 from pydrm.agent.warden import EXIT_UNFENCED, Warden
+from pydrm.core.answers import Done
 from pydrm.core.commands import (
     Command,
-    Done,
     Drain,
     EndRecovery,
     Expire,
     ForceRelease,
     Form,
-    Handle,
-    HandleReport,
     Join,
     Place,
     RaiseProtocol,
-    Release,
     Renew,
-    Report,
     Request,
 )
+from pydrm.core.handle_commands import Handle, HandleReport, Release, Report
 from pydrm.core.machine import Outcome
 from pydrm.core.placement import STEP_ASSIGNMENTS_MAX
 from pydrm.core.records import AssignmentKey, Condition, Role

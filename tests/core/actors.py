@@ -12,31 +12,27 @@ from collections.abc import Iterable
 
 import attrs
 
+from pydrm.core.answers import Answer, Done, Refused
 from pydrm.core.commands import (
     AddResources,
-    Answer,
     Command,
-    Done,
     Expire,
     ForceRelease,
     Form,
-    Handle,
-    HandleReport,
     Join,
     Place,
-    Refused,
-    Release,
     RemoveResources,
     Renew,
-    Report,
     Request,
     RequestId,
     Resign,
 )
+from pydrm.core.handle_commands import Handle, HandleReport, Release, Report
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Condition, Definition, Phase, Settings
+from pydrm.core.records import Assignment, Condition, Definition, Phase
+from pydrm.core.settings import Settings
 from pydrm.core.state import State
 from tests.core.build import LEASE_TTL_MS, VOTERS
 

@@ -13,48 +13,42 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pydrm.core.changes import AssignmentChanged
-from pydrm.core.commands import (
-    AddResources,
-    Answer,
-    Command,
-    Done,
-    Drain,
+from pydrm.core.answers import Answer, Done, Reason, Refused
+from pydrm.core.budget_commands import (
     EndHoldback,
     EndHour,
-    Expire,
-    Failure,
-    ForceRelease,
-    Form,
-    GiveUp,
-    Handle,
-    HandleReport,
     HoldBack,
-    Join,
-    Place,
-    Reason,
-    Refused,
-    Release,
-    RemoveResources,
-    Renew,
-    Report,
-    Request,
-    RequestId,
-    Resign,
     Return,
     ReturnPermits,
-    Save,
-    SaveCheckpoints,
     SetBudget,
     Take,
     TakePermits,
 )
+from pydrm.core.budget_records import Budget
+from pydrm.core.changes import AssignmentChanged
+from pydrm.core.commands import (
+    AddResources,
+    Command,
+    Drain,
+    Expire,
+    ForceRelease,
+    Form,
+    Join,
+    Place,
+    RemoveResources,
+    Renew,
+    Request,
+    RequestId,
+    Resign,
+)
+from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report, Save, SaveCheckpoints
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.picture import SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Budget, Condition, Definition, Holder, Phase, Record, Voter
+from pydrm.core.records import Assignment, Condition, Definition, Holder, Phase, Record
 from pydrm.core.restoring import Restoring
+from pydrm.core.settings import Voter
 from pydrm.core.state import State
 
 VOTERS = tuple(Voter(name, f"replica-{name}", f"{name}.example:7000") for name in "abcdef")

@@ -14,44 +14,39 @@ from pathlib import Path
 from random import Random
 
 from pydrm.core import placement
+from pydrm.core.budget_commands import (
+    EndHoldback,
+    EndHour,
+    HoldBack,
+    Return,
+    ReturnPermits,
+    SetBudget,
+    Take,
+    TakePermits,
+)
 from pydrm.core.commands import (
     AddResources,
     AddVoter,
     Command,
     Drain,
-    EndHoldback,
-    EndHour,
     EndQuarantine,
     Expire,
-    Failure,
     ForceRelease,
     Form,
-    GiveUp,
-    Handle,
-    HandleReport,
-    HoldBack,
     Join,
     PauseResources,
     Place,
     RaiseProtocol,
-    Release,
     RemoveResources,
     RemoveVoter,
     Renew,
-    Report,
     Request,
     RequestId,
     Resign,
     ResumeResources,
-    Return,
-    ReturnPermits,
-    Save,
-    SaveCheckpoints,
-    SetBudget,
-    Take,
-    TakePermits,
 )
 from pydrm.core.events import Delivery, DeliveryState
+from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report, Save, SaveCheckpoints
 from pydrm.core.ledger_commands import (
     Claim,
     ClaimDeliveries,
@@ -64,7 +59,8 @@ from pydrm.core.ledger_commands import (
     Verdict,
 )
 from pydrm.core.machine import Outcome, apply
-from pydrm.core.records import Condition, Definition, Node, Role, Settings
+from pydrm.core.records import Condition, Definition, Node, Role
+from pydrm.core.settings import Settings
 from pydrm.core.state import State
 from tests.core.build import LEASE_TTL_MS, VOTERS
 

@@ -10,21 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.core import placement
-from pydrm.core.commands import (
-    Done,
-    EndHour,
-    HoldBack,
-    Reason,
-    Refused,
-    Return,
-    ReturnPermits,
-    SetBudget,
-    Take,
-    TakePermits,
-)
+from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.budget_commands import EndHour, HoldBack, Return, ReturnPermits, SetBudget, Take, TakePermits
+from pydrm.core.budget_records import Budget
 from pydrm.core.decide_budgets import HOLDBACK_MS_MAX
 from pydrm.core.invariants import check
-from pydrm.core.records import Budget, Phase
+from pydrm.core.records import Phase
 from pydrm.core.state import State
 from tests.core.build import Cluster, add, cluster, numbered, remove, through_bytes
 from tests.core.random_log import STEP_MAX, RandomLog

@@ -4,7 +4,9 @@ Checkpoints: what a holder saves, and the next one is given.
 
 from __future__ import annotations
 
-from pydrm.core.commands import Done, Handle, Reason, Refused, Release, RemoveResources, Save, SaveCheckpoints
+from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.commands import RemoveResources
+from pydrm.core.handle_commands import Handle, Release, Save, SaveCheckpoints
 from pydrm.core.records import CHECKPOINT_BYTES_MAX
 from tests.core.build import add, cluster
 

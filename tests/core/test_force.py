@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pydrm.core.answers import Done, Reason
 from pydrm.core.changes import Audited
-from pydrm.core.commands import Done, ForceRelease, Reason
+from pydrm.core.commands import ForceRelease
 from pydrm.core.records import Assignment, AuditEntry, Phase
 from pydrm.core.state import AUDIT_ENTRIES_MAX
 from tests.core.build import add, changed_by, cluster, opening_at_b, refused, release, remove

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason
 from pydrm.core.changes import AssignmentChanged, Cause
-from pydrm.core.commands import Done, Handle, HandleReport, Reason, Release, Report
+from pydrm.core.handle_commands import Handle, HandleReport, Release, Report
 from pydrm.core.machine import Outcome
 from pydrm.core.records import Assignment, Condition, Phase
 from tests.core.build import add, cluster, opening_at_b, refused, release

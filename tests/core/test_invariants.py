@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from pydrm.core.budget_records import Budget, Holdback
 from pydrm.core.invariants import check
-from pydrm.core.records import Budget, Holdback, NodeState, Phase
+from pydrm.core.records import NodeState, Phase
 from pydrm.core.state import State
 from tests.core.build import add, cluster, remove
 

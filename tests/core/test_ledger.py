@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.core import events
-from pydrm.core.commands import AddResources, Answer, Done, PauseResources, Place, Reason, Refused, RemoveResources
+from pydrm.core.answers import Answer, Done, Reason, Refused
+from pydrm.core.commands import AddResources, PauseResources, Place, RemoveResources
 from pydrm.core.decide_ledger import BEHIND, UNKNOWN
 from pydrm.core.events import PAYLOAD_BYTES_MAX, Delivery, DeliveryState
 from pydrm.core.ledger_commands import (

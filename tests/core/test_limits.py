@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pydrm.core.commands import Handle, Place, Release
+from pydrm.core.commands import Place
+from pydrm.core.handle_commands import Handle, Release
 from pydrm.core.placement import STEP_ASSIGNMENTS_MAX, unfinished
 from pydrm.core.records import Phase
 from tests.core.build import Cluster, add, changed_by, cluster, numbered, remove

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason
 from pydrm.core.changes import LeaseEnded, NodeChanged, SessionEnded
-from pydrm.core.commands import Done, Drain, Expire, Form, Reason, RequestId, Resign
+from pydrm.core.commands import Drain, Expire, Form, RequestId, Resign
 from pydrm.core.machine import Outcome
-from pydrm.core.records import Node, NodeState, Phase, Role, Settings
+from pydrm.core.records import Node, NodeState, Phase, Role
+from pydrm.core.settings import Settings
 from tests.core.build import LEASE_TTL_MS, VOTERS, Cluster, add, cluster, join, refused, renew
 
 FORM = Form("orders", VOTERS, LEASE_TTL_MS)

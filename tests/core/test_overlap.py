@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pydrm.core.commands import Done, Place
+from pydrm.core.answers import Done
+from pydrm.core.commands import Place
 from pydrm.core.records import Phase
 from tests.core.build import add, begun, cluster, numbered
 

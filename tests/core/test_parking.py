@@ -4,18 +4,9 @@ Pauses and quarantines: that nobody holds a resource for now, and how that ends.
 
 from __future__ import annotations
 
-from pydrm.core.commands import (
-    AddResources,
-    Done,
-    EndQuarantine,
-    HandleReport,
-    PauseResources,
-    Reason,
-    Refused,
-    RemoveResources,
-    Report,
-    ResumeResources,
-)
+from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.commands import AddResources, EndQuarantine, PauseResources, RemoveResources, ResumeResources
+from pydrm.core.handle_commands import HandleReport, Report
 from pydrm.core.records import Condition, ParkedCause, Phase
 from tests.core.build import Cluster, add, cluster, define, numbered
 

@@ -13,8 +13,9 @@ from pydrm.core.commands import Form, Place, RequestId
 from pydrm.core.invariants import check, verify
 from pydrm.core.picture import CHUNK_ITEMS, SECTION_TYPES, Head, Section, take
 from pydrm.core.placement import unfinished
-from pydrm.core.records import Assignment, Condition, Phase, Voter
+from pydrm.core.records import Assignment, Condition, Phase
 from pydrm.core.restoring import Restoring
+from pydrm.core.settings import Voter
 from pydrm.core.state import State
 from tests.core.build import LEASE_TTL_MS, Cluster, add, cluster, numbered, opening_at_b, remove, through_bytes
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydrm.core.changes import AssignmentChanged, Cause
-from pydrm.core.commands import Expire, HandleReport, Place, RemoveResources, Report
+from pydrm.core.commands import Expire, Place, RemoveResources
+from pydrm.core.handle_commands import HandleReport, Report
 from pydrm.core.placement import _pour, unfinished
 from pydrm.core.records import Condition
 from tests.core.build import add, begun, changed_by, cluster, join, numbered, remove, renew

@@ -16,18 +16,8 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.core import machine, protocol
-from pydrm.core.commands import (
-    AddResources,
-    Command,
-    Done,
-    Form,
-    Join,
-    RaiseProtocol,
-    Reason,
-    Refused,
-    RemoveResources,
-    Request,
-)
+from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.commands import AddResources, Command, Form, Join, RaiseProtocol, RemoveResources, Request
 from pydrm.core.decide_resources import decide_add, decide_remove
 from pydrm.core.decision import Decision
 from pydrm.core.machine import Outcome, apply

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pydrm.core import placement
+from pydrm.core.answers import Refused
 from pydrm.core.commands import (
     AddResources,
     AddVoter,
@@ -20,18 +21,16 @@ from pydrm.core.commands import (
     Drain,
     Expire,
     ForceRelease,
-    Handle,
     Join,
     Place,
     RaiseProtocol,
-    Refused,
-    Release,
     RemoveResources,
     RemoveVoter,
     Renew,
     Request,
     RequestId,
 )
+from pydrm.core.handle_commands import Handle, Release
 from pydrm.core.invariants import check
 from pydrm.core.placement import unfinished
 from pydrm.core.records import Condition, Definition, NodeState, Phase

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import Struct, defstruct
 
-from pydrm.core.commands import Done, Reason, Refused
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.records import Definition
 from pydrm.core.sessions import Floor, Remembered
 from tests.core.build import opening_at_b

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import AssignmentChanged, Cause
-from pydrm.core.commands import Done, EndRecovery, Expire, Place, Reason, Refused
+from pydrm.core.commands import EndRecovery, Expire, Place
 from pydrm.core.invariants import check
 from pydrm.core.placement import STAGES, STEP_ASSIGNMENTS_MAX, unfinished
-from pydrm.core.records import Phase, Role, Settings
+from pydrm.core.records import Phase, Role
 from pydrm.core.recovery import SKIPPED_NUMBERS, decide_begin_recovery
+from pydrm.core.settings import Settings
 from pydrm.core.state import State, evolve
 from tests.core.build import VOTERS, Cluster, add, cluster, join, numbered, refused, remove, through_bytes
 from tests.core.random_log import RandomLog

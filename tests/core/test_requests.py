@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Answered, FloorRaised
-from pydrm.core.commands import Command, Done, Drain, ForceRelease, Handle, Reason, Refused, Release, RequestId
+from pydrm.core.commands import Command, Drain, ForceRelease, RequestId
+from pydrm.core.handle_commands import Handle, Release
 from pydrm.core.machine import Outcome
 from tests.core.build import Cluster, add, cluster, refused, remove
 

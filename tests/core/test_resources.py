@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from pydrm.core.commands import AddResources, Done, Reason, Refused, RemoveResources
+from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.commands import AddResources, RemoveResources
 from pydrm.core.machine import Outcome
 from pydrm.core.records import Assignment, Holder, Phase, Record
 from tests.core.build import Cluster, add, changed_by, cluster, define, refused, remove

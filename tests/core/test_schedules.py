@@ -6,7 +6,9 @@ Each is told from the log's point of view: what was proposed when does not matte
 
 from __future__ import annotations
 
-from pydrm.core.commands import Done, Expire, Handle, Reason, Release, RequestId
+from pydrm.core.answers import Done, Reason
+from pydrm.core.commands import Expire, RequestId
+from pydrm.core.handle_commands import Handle, Release
 from pydrm.core.records import Phase
 from tests.core.build import Cluster, add, cluster, define, join, numbered, refused, remove, renew
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import ProtocolRaised, VotersChanged
-from pydrm.core.commands import AddVoter, Command, Done, RaiseProtocol, Reason, Refused, RemoveVoter, RequestId
+from pydrm.core.commands import AddVoter, Command, RaiseProtocol, RemoveVoter, RequestId
 from pydrm.core.machine import Outcome
 from pydrm.core.protocol import PROTOCOL, raisable
-from pydrm.core.records import Role, Settings, Voter
+from pydrm.core.records import Role
+from pydrm.core.settings import Settings, Voter
 from pydrm.core.state import State
 from tests.core.build import VOTERS, Cluster, add, cluster, join, numbered, refused, through_bytes
 

@@ -8,7 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from pydrm.core import placement
-from pydrm.core.commands import AddResources, Answer, Done, Handle, Place, Reason, Refused, RemoveResources
+from pydrm.core.answers import Answer, Done, Reason, Refused
+from pydrm.core.commands import AddResources, Place, RemoveResources
+from pydrm.core.handle_commands import Handle
 from pydrm.core.invariants import check
 from pydrm.core.placement import unfinished
 from pydrm.core.records import Definition, Phase

@@ -8,9 +8,11 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pydrm.core.commands import Done, Reason, Refused
-from pydrm.core.records import Budget, Condition, Definition, Holdback, Record, Settings, Voter
+from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.budget_records import Budget, Holdback
+from pydrm.core.records import Condition, Definition, Record
 from pydrm.core.sessions import Floor, Remembered
+from pydrm.core.settings import Settings, Voter
 from pydrm.core.state import State
 from pydrm.core.table import ShortTable, Table, fingerprint
 from tests.core.build import add, cluster, remove

@@ -11,44 +11,39 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pydrm.core.budget_commands import (
+    EndHoldback,
+    EndHour,
+    HoldBack,
+    Return,
+    ReturnPermits,
+    SetBudget,
+    Take,
+    TakePermits,
+)
 from pydrm.core.commands import (
     AddResources,
     AddVoter,
     Command,
     Drain,
-    EndHoldback,
-    EndHour,
     EndQuarantine,
     EndRecovery,
     Expire,
-    Failure,
     ForceRelease,
     Form,
-    GiveUp,
-    Handle,
-    HandleReport,
-    HoldBack,
     Join,
     PauseResources,
     Place,
     RaiseProtocol,
-    Release,
     RemoveResources,
     RemoveVoter,
     Renew,
-    Report,
     Request,
     RequestId,
     Resign,
     ResumeResources,
-    Return,
-    ReturnPermits,
-    Save,
-    SaveCheckpoints,
-    SetBudget,
-    Take,
-    TakePermits,
 )
+from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report, Save, SaveCheckpoints
 from pydrm.core.ledger_commands import (
     Claim,
     ClaimDeliveries,
@@ -60,8 +55,9 @@ from pydrm.core.ledger_commands import (
     Settlement,
     Verdict,
 )
-from pydrm.core.records import Condition, Definition, Role, Voter
+from pydrm.core.records import Condition, Definition, Role
 from pydrm.core.resource import FIELDS_BYTES_MAX, Resource
+from pydrm.core.settings import Voter
 from pydrm.engine.codec import (
     CodecError,
     UnknownCommand,

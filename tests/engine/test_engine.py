@@ -15,18 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pydrm.core.commands import (
-    AddResources,
-    Answer,
-    Done,
-    Drain,
-    Form,
-    Join,
-    Reason,
-    Refused,
-    RemoveResources,
-    Request,
-)
+from pydrm.core.answers import Answer, Done, Reason, Refused
+from pydrm.core.commands import AddResources, Drain, Form, Join, RemoveResources, Request
 from pydrm.core.machine import Outcome
 from pydrm.core.protocol import SINCE
 from pydrm.core.records import Definition

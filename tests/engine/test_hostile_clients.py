@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from pydrm.core.commands import Done
+from pydrm.core.answers import Done
 from pydrm.engine import Engine, EngineConfig, Security, SystemHost
 from pydrm.engine.frames import (
     Frame,

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from pydrm.core.commands import Answer, Done, Drain, Reason, Refused, Request, RequestId
+from pydrm.core.answers import Answer, Done, Reason, Refused
+from pydrm.core.commands import Drain, Request, RequestId
 from pydrm.engine.codec import decode_entry, encode_command, encode_entry
 from pydrm.engine.proposals import RETRY_S, Proposals
 from pydrm.errors import DiskFailed, Unavailable

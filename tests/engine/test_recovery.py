@@ -13,8 +13,8 @@ from pydrm.core.commands import AddVoter, Command, Form, Request
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome
 from pydrm.core.picture import take
-from pydrm.core.records import Voter
 from pydrm.core.recovery import SKIPPED_NUMBERS
+from pydrm.core.settings import Voter
 from pydrm.core.state import State
 from pydrm.engine import Engine, EngineConfig, Footing, Membership, Port, SystemHost
 from pydrm.engine.data_directory import DataDirectory, Identity, read_identity

@@ -7,7 +7,8 @@ from itertools import count
 from pathlib import Path
 
 from pydrm.core.commands import AddResources, Command, Form, Join, Request
-from pydrm.core.records import Definition, Voter
+from pydrm.core.records import Definition
+from pydrm.core.settings import Voter
 from pydrm.engine.codec import encode_entry, encode_request
 from pydrm.engine.data_directory import DataDirectory
 from pydrm.engine.disk import Disk

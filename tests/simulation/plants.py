@@ -19,8 +19,9 @@ from pydrm.agent.lease import LeaseKeeper
 from pydrm.agent.warden import Warden
 from pydrm.agent.watch import LeaseWatch
 from pydrm.core import decide_ledger, handoff, machine
+from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Answered, AssignmentChanged, FloorRaised
-from pydrm.core.commands import Done, Expire, Reason, Refused, Renew
+from pydrm.core.commands import Expire, Renew
 from pydrm.core.decide_nodes import end_lease
 from pydrm.core.decision import Decision, refused
 from pydrm.core.handoff import Event

@@ -75,12 +75,16 @@ _ANNOTATE_METHOD = '''
 
     async def force_release('''
 
+_FUTURE = "\nfrom __future__ import annotations\n"
+_IMPORT_ANNOTATE = f"{_FUTURE}\nfrom {NAME}.core.commands import Annotate\n"
+
 # (module, what it says, what the next version says there)
 PATCHES = (
+    *((module, _FUTURE, _IMPORT_ANNOTATE) for module in ("core/protocol.py", "core/decide_resources.py", "manager.py")),
+    *((module, _FUTURE, _IMPORT_ANNOTATE) for module in ("core/machine.py", "engine/codec.py")),
     ("engine/handshake.py", "\nWIRE_FORMAT = 1\n", "\nWIRE_FORMAT = 2\n"),
     ("core/protocol.py", "\nPROTOCOL = 1\n", "\nPROTOCOL = 2\n"),
     ("core/protocol.py", "SINCE: dict[type, int] = {}", "SINCE: dict[type, int] = {Annotate: 2}"),
-    ("core/protocol.py", "import Reason,", "import Annotate, Reason,"),
     ("core/commands.py", "\nCommand = (\n   ", _ANNOTATE),
     ("core/commands.py", "    if_absent: bool = False\n", '    if_absent: bool = False\n    note: str = ""\n'),
     (
@@ -89,7 +93,6 @@ PATCHES = (
         '    parked: Parked | None = None\n    note: str = ""\n',
     ),
     ("core/records.py", _PARTS, f"parts += (self.note,) if self.note else ()\n        {_PARTS}"),
-    ("core/decide_resources.py", "import AddResources,", "import AddResources, Annotate,"),
     ("core/decide_resources.py", "import Audited, Cause", "import Audited, Cause, Defined"),
     ("core/decide_resources.py", "\ndef decide_remove(", _DECIDE_ANNOTATE),
     (
@@ -104,16 +107,13 @@ PATCHES = (
         "\ndef _add_one(",
         _NOTE_IN_FORCE,
     ),
-    ("core/machine.py", "    AddVoter,\n    Answer,", "    AddVoter,\n    Annotate,\n    Answer,"),
     ("core/machine.py", "import decide_add, ", "import decide_add, decide_annotate, "),
     (
         "core/machine.py",
         "    RaiseProtocol: decide_raise_protocol,\n",
         "    RaiseProtocol: decide_raise_protocol,\n    Annotate: decide_annotate,\n",
     ),
-    ("engine/codec.py", "    AddVoter,\n    Command,", "    AddVoter,\n    Annotate,\n    Command,"),
     ("engine/codec.py", "    RaiseProtocol: 15,\n", "    RaiseProtocol: 15,\n    Annotate: 100,\n"),
-    ("manager.py", "    AddResources,\n    Command,", "    AddResources,\n    Annotate,\n    Command,"),
     ("manager.py", "AddResources(part, if_absent)", f'AddResources(part, if_absent, "{NOTE}")'),
     ("manager.py", "\n    async def force_release(", _ANNOTATE_METHOD),
 )

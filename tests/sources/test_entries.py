@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pydrm import InvalidResource, Resource
-from pydrm.core.commands import AddResources, Handle
+from pydrm.core.commands import AddResources
+from pydrm.core.handle_commands import Handle
 from pydrm.core.records import Definition
 from pydrm.engine import definition_of
 from pydrm.sources.comparison import Doubtful, Plan, compare

@@ -10,7 +10,8 @@ from typing import Any
 from pydrm import Resource
 from pydrm.agent.kind import Kinds
 from pydrm.clock import SystemClock
-from pydrm.core.commands import AddResources, Answer, Command
+from pydrm.core.answers import Answer
+from pydrm.core.commands import AddResources, Command
 from pydrm.core.records import Condition, Definition
 from pydrm.core.resource import Json
 from pydrm.core.state import State
