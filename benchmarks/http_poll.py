@@ -30,7 +30,7 @@ from pydrm import Resource, ResourceManager
 
 BODY = b'{"price": 100, "text": "' + b"x" * 200 + b'"}'
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
-# Above it each poll is preceded by a commit: see `pydrm.handlers.http_poller`.
+# Above it each poll is preceded by a commit: see `pydrm.handlers.http_poll.poller`.
 CLAIMED_FROM_S = 5.0
 SETTLE_S = 8.0  # until all are open
 

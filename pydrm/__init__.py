@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pydrm.agent.hold import Hold, Message
     from pydrm.agent.publishing import Publication, event_id
     from pydrm.core.resource import Resource
-    from pydrm.handlers.http_poll_response import Response
-    from pydrm.handlers.redis_pubsub import ChannelMessage
-    from pydrm.handlers.redis_stream import Entry
+    from pydrm.handlers.http_poll.response import Response
+    from pydrm.handlers.redis.pubsub import ChannelMessage
+    from pydrm.handlers.redis.stream import Entry
     from pydrm.manager import ResourceManager
 
 __all__ = [
@@ -58,13 +58,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ChannelMessage": "pydrm.handlers.redis_pubsub",
-    "Entry": "pydrm.handlers.redis_stream",
+    "ChannelMessage": "pydrm.handlers.redis.pubsub",
+    "Entry": "pydrm.handlers.redis.stream",
     "Hold": "pydrm.agent.hold",
     "Message": "pydrm.agent.hold",
     "Publication": "pydrm.agent.publishing",
     "Resource": "pydrm.core.resource",
-    "Response": "pydrm.handlers.http_poll_response",
+    "Response": "pydrm.handlers.http_poll.response",
     "ResourceManager": "pydrm.manager",
     "event_id": "pydrm.agent.publishing",
 }

@@ -13,7 +13,7 @@ from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.custom import FunctionKind
-from pydrm.handlers.websocket import Websocket
+from pydrm.handlers.websocket.kind import Websocket
 from pydrm.intake import PART_BYTES_MAX, PART_DEFINITIONS_MAX, Intake, flatten, parts
 
 

@@ -9,12 +9,12 @@ import attrs
 from pydrm.agent.kind import Kinds
 from pydrm.clock import Clock, Random
 from pydrm.handlers.callbacks import Callbacks
-from pydrm.handlers.http_poll import HttpPoll
-from pydrm.handlers.redis_pubsub import RedisPubsub
-from pydrm.handlers.redis_stream import RedisStream
-from pydrm.handlers.webhook import Webhook
-from pydrm.handlers.websocket import Websocket
-from pydrm.handlers.websocket_session import Counts
+from pydrm.handlers.http_poll.kind import HttpPoll
+from pydrm.handlers.redis.pubsub import RedisPubsub
+from pydrm.handlers.redis.stream import RedisStream
+from pydrm.handlers.webhook.kind import Webhook
+from pydrm.handlers.websocket.kind import Websocket
+from pydrm.handlers.websocket.session import Counts
 
 __all__ = ["BuiltIn"]
 

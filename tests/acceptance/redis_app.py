@@ -11,8 +11,8 @@ import os
 import time
 
 from pydrm import ResourceManager
-from pydrm.handlers.redis_pubsub import ChannelMessage
-from pydrm.handlers.redis_stream import Entry
+from pydrm.handlers.redis.pubsub import ChannelMessage
+from pydrm.handlers.redis.stream import Entry
 
 
 def set_up(drm: ResourceManager) -> None:

@@ -12,7 +12,7 @@ from pydrm.core.resource import Resource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.custom import FunctionKind
 from pydrm.handlers.dial import dial
-from pydrm.handlers.websocket import Websocket
+from pydrm.handlers.websocket.kind import Websocket
 from pydrm.testing.conformance import check_kind
 from pydrm.testing.ports import Ports
 from pydrm.testing.third_party import ThirdParty

@@ -14,9 +14,9 @@ from aiohttp import web
 from pydrm.clock import SystemClock
 from pydrm.core.resource import Resource
 from pydrm.handlers.callbacks import Callbacks
-from pydrm.handlers.http_poll import HttpPoll
-from pydrm.handlers.redis_pubsub import RedisPubsub
-from pydrm.handlers.redis_stream import RedisStream
+from pydrm.handlers.http_poll.kind import HttpPoll
+from pydrm.handlers.redis.pubsub import RedisPubsub
+from pydrm.handlers.redis.stream import RedisStream
 from pydrm.testing.conformance import check_kind
 from pydrm.testing.ports import Ports
 from tests.counterparts import Server, redis_server

@@ -15,8 +15,8 @@ from pydrm import Resource, ResourceManager
 from pydrm.clock import SystemClock
 from pydrm.core.records import Condition
 from pydrm.handlers.callbacks import Callbacks
-from pydrm.handlers.http_poll import HttpPoll
-from pydrm.handlers.websocket import Websocket
+from pydrm.handlers.http_poll.kind import HttpPoll
+from pydrm.handlers.websocket.kind import Websocket
 from pydrm.testing.held import Held, until
 from tests.handlers.http_server import Site, says, site
 

@@ -19,7 +19,7 @@ from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.secrets import SECRET_BYTES_MAX, SecretMissing, Secrets, references
 from pydrm.handlers.template import TemplateError
-from pydrm.handlers.websocket import Websocket
+from pydrm.handlers.websocket.kind import Websocket
 from pydrm.testing.held import Held, until
 
 SECRET = "s3cr3t/ä&=%?"

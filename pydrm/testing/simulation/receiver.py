@@ -16,7 +16,7 @@ from pydrm.agent.hold import Hold
 from pydrm.core.events import DeliveryState
 from pydrm.core.state import State
 from pydrm.engine import resource_of
-from pydrm.handlers.poster import Lost, NotSent, Post, Reply
+from pydrm.handlers.webhook.poster import Lost, NotSent, Post, Reply
 from pydrm.testing.simulation.third_party import CallLater, Host
 
 __all__ = ["SimPoster", "SimReceiver"]

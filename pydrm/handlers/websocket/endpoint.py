@@ -1,0 +1,223 @@
+"""
+`Endpoint`: what a websocket resource's fields say, checked and with its templates filled in.
+
+Pure. It is made once when the resource is added, to find mistakes before anything changes, and
+again for each connection, with that connection's token, secrets and checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import quote, urlsplit
+
+import attrs
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
+
+from pydrm.core.resource import Json, Resource
+from pydrm.errors import InvalidResource
+from pydrm.handlers.definition_fields import TOKEN, FieldReader, Values, Wrong
+from pydrm.handlers.secrets import Secrets
+from pydrm.handlers.template import TemplateError, render, render_json, values_of
+from pydrm.handlers.websocket.options import options_of
+from pydrm.handlers.websocket.resume import Position
+
+__all__ = ["Endpoint", "templates_of"]
+
+# Those that websockets knows; socks needs the package python-socks too.
+_PROXY_SCHEMES = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
+
+_TEMPLATES = ("url", "headers", "subscribe", "unsubscribe", "proxy")
+
+
+@attrs.frozen
+class Endpoint:
+    """
+    Attributes:
+        host, port: Where to connect to, taken from the url.
+        subscribe, unsubscribe: What to send once connected, and before a polite close; in order.
+        on_message: The name of the callback that gets what arrives; "" drops it.
+        proxy: A proxy's url; True for the one that the environment names; None for none.
+        open_timeout_s: How long connecting and subscribing may take.
+        ping_interval_s, ping_timeout_s: None: no pings; no answer to them is missed.
+        idle_timeout_s: After how long without a message the connection is taken for broken; None: never.
+        queue: How many messages (of one frame each) may wait for the callback.
+        when_full: What happens to one more: "wait", "drop_oldest" or "disconnect".
+        decodes: Whether messages are JSON, and delivered decoded.
+        position: Where a decoded message says how far it is; None if it does not.
+        tls_ca: A PEM file of the CAs to trust in place of the system's; "" for those.
+    """
+
+    url: str = attrs.field(repr=False)
+    host: str = attrs.field(repr=False)
+    port: int
+    secure: bool
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    subprotocols: tuple[str, ...]
+    subscribe: tuple[str, ...] = attrs.field(repr=False)
+    unsubscribe: tuple[str, ...] = attrs.field(repr=False)
+    on_message: str
+    proxy: str | Literal[True] | None = attrs.field(repr=False)
+    open_timeout_s: float
+    ping_interval_s: float | None
+    ping_timeout_s: float | None
+    idle_timeout_s: float | None
+    queue: int
+    when_full: str
+    decodes: bool
+    position: Position | None
+    max_size: int
+    compresses: bool
+    tls_ca: str
+
+    @classmethod
+    def of(
+        cls,
+        resource: Resource,
+        *,
+        node: str,
+        token: int,
+        secrets: Secrets | None = None,
+        checkpoint: Json | bytes = None,
+    ) -> Endpoint:
+        """
+        Args:
+            secrets: None: none are there yet, the rest is checked.
+            checkpoint: What was saved last; None if nothing was.
+
+        Raises:
+            InvalidResource: A field cannot be used; it is named.
+        """
+        values = values_of(resource, node=node, token=token)
+        if "checkpoint" not in resource.fields:
+            values["checkpoint"] = _checkpoint_text(resource, checkpoint)
+        values |= _secret_values(resource, secrets)
+        read = FieldReader(resource, values)
+        url = read.field("url", _url)
+        uri = read.checked("url", lambda: _parsed(url, resource))
+        return cls(
+            url=url,
+            host=uri.host,
+            port=uri.port,
+            secure=uri.secure,
+            headers=read.field("headers", _headers),
+            subscribe=read.field("subscribe", _messages),
+            unsubscribe=read.field("unsubscribe", _messages),
+            proxy=read.field("proxy", _proxy),
+            **options_of(resource, read, secure=uri.secure),
+        )
+
+
+def templates_of(resource: Resource) -> list[Json]:
+    """Those of its fields in which secrets may stand."""
+    return [resource.get(name) for name in _TEMPLATES]
+
+
+def _secret_values(resource: Resource, secrets: Secrets | None) -> Values:
+    if secrets is not None:
+        return secrets.values
+    values: dict[str, str] = {}
+    for name in _TEMPLATES:
+        try:
+            values |= Secrets.unread([resource.get(name)]).values
+        except TemplateError as error:
+            raise InvalidResource(str(error), resource=resource.id, field=name) from None
+    return values
+
+
+def _checkpoint_text(resource: Resource, checkpoint: Json | bytes) -> str:
+    """A checkpoint as templates have it: text as it is, bytes as UTF-8, anything else as JSON."""
+    if checkpoint is None:
+        start = resource.get("checkpoint_start", "")
+        if not isinstance(start, (str, int, float)) or isinstance(start, bool):
+            raise InvalidResource(
+                f"must be a string or a number, not {start!r}", resource=resource.id, field="checkpoint_start"
+            )
+        return str(start)
+    if isinstance(checkpoint, bytes):
+        return checkpoint.decode(errors="replace")
+    return checkpoint if isinstance(checkpoint, str) else _compact(checkpoint)
+
+
+def _compact(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _parsed(url: str, resource: Resource):  # type: ignore[no-untyped-def]
+    try:
+        return parse_uri(url)
+    except InvalidURI as error:
+        raise Wrong(f"{resource.get('url')!r} cannot be read: {error.msg}") from None
+
+
+def _url(value: Json, values: Values) -> str:
+    if value is None:
+        raise Wrong("is missing")
+    if not isinstance(value, str):
+        raise Wrong(f"must be a string, not {value!r}")
+    # An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret.
+    encoded = {
+        name: quote(text, safe="")
+        for name, text in values.items()
+        if name in ("id", "node", "checkpoint") or ":" in name
+    }
+    url = render(value, {**values, **encoded})
+    if not url.isprintable() or " " in url:
+        raise Wrong(f"must not contain spaces or control characters: {value!r}")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # is read only now, and may be no number
+    except ValueError:
+        raise Wrong(f"{value!r} cannot be read as a url") from None
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise Wrong(f"must begin with ws:// or wss:// and a host: {value!r}")
+    return url
+
+
+def _headers(value: Json, values: Values) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Wrong(f"must be an object of names and strings, not {value!r}")
+    headers = {}
+    for name, template in value.items():
+        if not TOKEN.fullmatch(name):
+            raise Wrong(f"{name!r} cannot be the name of a header")
+        if not isinstance(template, str):
+            raise Wrong(f"{name} must be a string, not {template!r}")
+        text = render(template, values)
+        # A line break would begin a header of the value's own making.
+        if not text.isprintable() or not text.isascii():
+            raise Wrong(f"{name} must be printable ASCII: {template!r}")
+        headers[name] = text
+    return headers
+
+
+def _messages(value: Json, values: Values) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    messages = value if isinstance(value, list) else [value]
+    return tuple(_message(message, values) for message in messages)
+
+
+def _message(template: Json, values: Values) -> str:
+    return render(template, values) if isinstance(template, str) else _compact(render_json(template, values))
+
+
+def _proxy(value: Json, values: Values) -> str | Literal[True] | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Wrong(f'must be "env" or the url of a proxy, not {value!r}')
+    if value == "env":
+        return True
+    url = render(value, {**values, **{name: quote(text, safe="") for name, text in values.items() if ":" in name}})
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise Wrong(f"{value!r} cannot be read as a url") from None
+    if parts.scheme not in _PROXY_SCHEMES or not parts.hostname:
+        raise Wrong(f'must be "env", or begin with one of {", ".join(_PROXY_SCHEMES)} and :// and a host: {value!r}')
+    return url
