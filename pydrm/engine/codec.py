@@ -147,8 +147,20 @@ def encode_request(request: Request) -> bytes:
 
 
 def encode_command(command: Command) -> bytes:
-    """What `request_of` takes: its number, below 128, and the command."""
-    return _NUMBERS[type(command)].to_bytes() + _encoder.encode(command)
+    """
+    What `request_of` takes: its number, below 128, and the command.
+
+    Raises:
+        CodecError: It holds what nobody could read again, such as a number where a name belongs. Nothing checks that
+            when a command is made, and once in the log it would stop every replica.
+    """
+    number = _NUMBERS[type(command)]
+    try:
+        encoded = _encoder.encode(command)
+        _command_decoders[number].decode(encoded)
+    except (*UNREADABLE, UnicodeEncodeError, TypeError, OverflowError) as error:
+        raise CodecError(f"{type(command).__name__} cannot be written to the log: {error}") from error
+    return number.to_bytes() + encoded
 
 
 def request_of(command: bytes, id: RequestId) -> bytes:

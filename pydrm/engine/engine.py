@@ -18,7 +18,7 @@ from pydrm.core.commands import Command
 from pydrm.core.protocol import objection
 from pydrm.core.state import State
 from pydrm.engine.answers import Answers
-from pydrm.engine.codec import encode_command
+from pydrm.engine.codec import CodecError, encode_command
 from pydrm.engine.config import EngineConfig, EngineStatus
 from pydrm.engine.host import Aside, Host
 from pydrm.engine.letters import LETTER_BYTES_MAX
@@ -107,12 +107,16 @@ class Engine:
 
         Raises:
             Unavailable: It could not be done in time; it may still take effect.
-            ClusterRefused: It is larger than `REQUEST_BYTES_MAX` (reason "too-large").
+            ClusterRefused: It is larger than `REQUEST_BYTES_MAX` (reason "too-large"), or nobody could read it again
+                ("invalid").
         """
         early = objection(self.state.settings, type(command))
         if early is not None:
             return early
-        encoded = encode_command(command)
+        try:
+            encoded = encode_command(command)
+        except CodecError as error:
+            raise ClusterRefused(str(error), reason="invalid") from error
         if len(encoded) > REQUEST_BYTES_MAX:
             message = f"one request may have {REQUEST_BYTES_MAX} bytes, this one has {len(encoded)}; split it"
             raise ClusterRefused(message, reason="too-large")

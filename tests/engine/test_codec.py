@@ -244,6 +244,24 @@ def test_a_request_made_of_an_encoded_command_is_the_same(command: Command):
     assert request_of(encode_command(command), id) == encode_request(Request(command, id))
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        RemoveResources((5,)),
+        PauseResources(("r1",), None),
+        PauseResources(("r1",), "half \ud800"),
+        ForceRelease("r1", 0, 2**70, "stuck"),
+        AddResources((Definition("r1", "k", b"", topics=(7,)),)),
+        RemoveResources((object(),)),
+    ],
+    ids=lambda command: type(command).__name__,
+)
+def test_a_command_that_nobody_could_read_again_is_not_written(command: Command):
+    """Once in the log it would stop every replica, for good."""
+    with pytest.raises(CodecError, match=type(command).__name__):
+        encode_command(command)
+
+
 def test_each_command_has_the_number_that_it_always_had():
     """All commands that there are, each under its own number; nothing else is in the log."""
     written = {
