@@ -10,6 +10,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from msgspec.structs import replace
 
+from pydrm.agent.detail import encodable, shown
 from pydrm.agent.kind import Grouped, Kind, Kinds
 from pydrm.budgets import checked_group
 from pydrm.core.records import Definition
@@ -17,7 +18,7 @@ from pydrm.core.resource import Resource
 from pydrm.engine import definition_of
 from pydrm.errors import ConfigurationError, InvalidResource
 
-__all__ = ["PART_DEFINITIONS_MAX", "Intake", "flatten", "parts"]
+__all__ = ["PART_DEFINITIONS_MAX", "Intake", "checked_id", "checked_reason", "flatten", "parts"]
 
 # One command is one part of one entry of the log, and small enough to apply without holding anything else up.
 PART_DEFINITIONS_MAX = 500
@@ -97,6 +98,25 @@ def _validate_priority(resource: Resource) -> None:
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > PRIORITY_MAX:
         message = f"must be a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}, not {priority!r}"
         raise InvalidResource(message, resource=resource.id, field="priority")
+
+
+def checked_id(value: object) -> str:
+    """
+    What may be the id of something that is there, or was.
+
+    Raises:
+        ConfigurationError: Nothing can be called so.
+    """
+    if not isinstance(value, str) or encodable(value) != value:
+        raise ConfigurationError(f"must be the id of a resource, not {value!r}", field="id")
+    return value
+
+
+def checked_reason(value: object) -> str:
+    """As it is shown to people. Raises ConfigurationError if it is no text."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"must be a string, not {value!r}", field="reason")
+    return shown(value)
 
 
 def flatten(resources: Iterable[Resource | Iterable[Resource]]) -> list[Resource]:

@@ -31,7 +31,7 @@ from pydrm.handlers.built_in import BuiltIn
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
 from pydrm.handlers.installed import installed_kind
-from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
+from pydrm.intake import PART_DEFINITIONS_MAX, Intake, checked_id, checked_reason, flatten, parts
 from pydrm.node import Node
 from pydrm.sources.registry import Sources
 from pydrm.status import status_of
@@ -318,7 +318,8 @@ class ResourceManager:
         Raises:
             Unavailable: No majority answered within *timeout* seconds. They may still be paused; repeat it.
         """
-        return await self._propose_parts(lambda part: PauseResources(part, reason), ids, timeout)
+        why = checked_reason(reason)
+        return await self._propose_parts(lambda part: PauseResources(part, why), ids, timeout)
 
     async def resume(self, *ids: str, timeout: float = 10) -> list[str]:
         """
@@ -342,9 +343,10 @@ class ResourceManager:
             ClusterRefused: There is no such resource, or nobody holds it (reasons "not-found", "stale").
             Unavailable: No majority answered within *timeout* seconds.
         """
-        assignment = self._running().engine.state.assignments.get((id, 0))
+        why = checked_reason(reason)
+        assignment = self._running().engine.state.assignments.get((checked_id(id), 0))
         token = assignment.holder.token if assignment is not None and assignment.holder is not None else 0
-        await self._propose(ForceRelease(id, 0, token, reason), timeout)
+        await self._propose(ForceRelease(id, 0, token, why), timeout)
 
     async def publish(
         self,
@@ -495,6 +497,7 @@ class ResourceManager:
         self, command: Callable[[tuple[str, ...]], Command], ids: tuple[str, ...], timeout: float
     ) -> list[str]:
         """Have *command* done about all of *ids*; which of them there were."""
+        ids = tuple(checked_id(id) for id in ids)
         missing: set[str] = set()
         deadline = self._clock.now() + timeout
         for start in range(0, len(ids), PART_DEFINITIONS_MAX):

@@ -231,6 +231,61 @@ def test_force_release_takes_a_resource_from_its_holder() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (lambda drm: drm.remove(5), "id"),
+        (lambda drm: drm.remove("\ud800"), "id"),
+        (lambda drm: drm.resume(None), "id"),
+        (lambda drm: drm.pause("r1", reason=5), "reason"),
+        (lambda drm: drm.force_release("r1", reason=b"stuck"), "reason"),
+        (lambda drm: drm.force_release(["r1"], reason="stuck"), "id"),
+    ],
+)
+def test_what_cannot_be_asked_is_named_and_costs_the_node_nothing(
+    request_: Callable[[Any], Awaitable[object]], field: str
+) -> None:
+    """In the log it could be read by nobody, and would stop every node."""
+
+    async def scene() -> None:
+        async with manager() as drm:
+            await drm.add(idle("r1"))
+
+            with pytest.raises(ConfigurationError) as refused:
+                await request_(drm)
+
+            assert refused.value.field == field
+            await drm.add(idle("r2"))
+
+    play(scene)
+
+
+def test_texts_of_handlers_and_people_that_are_no_unicode_are_shown_with_marks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Half a character cannot be written to the log, and must not keep anything else from it."""
+    # The error's own traceback cannot be encoded either, and what is captured goes to another process.
+    caplog.set_level(logging.CRITICAL, logger="pydrm")
+
+    async def scene() -> None:
+        drm = manager()
+
+        @drm.handler("wrong")
+        async def wrong(hold: Hold) -> None:
+            hold.hold_back(0.001, "half \udcff")
+            raise OSError("no file \ud800")
+
+        async with drm:
+            await drm.add(Resource("bad", kind="wrong", budget="files"), *idle("good", "paused"))
+            await drm.pause("paused", reason="half \ud800")
+            await until(lambda: states(drm) == {"bad": "retrying", "good": "open", "paused": "paused"})
+
+            details = {row["id"]: row["detail"] for row in drm.resources()}
+            assert details == {"bad": "OSError: no file ?", "good": "", "paused": "half ?"}
+
+    play(scene)
+
+
 def test_status_counts_what_there_is() -> None:
     async def scene() -> None:
         async with manager() as drm:

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.detail import shown, told_by
 from pydrm.agent.fence import Fence
-from pydrm.agent.hold import DETAIL_CHARACTERS_MAX, Hold
+from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kind
 from pydrm.agent.reconcile import Stage
 from pydrm.clock import Clock
@@ -167,10 +168,10 @@ class Handle:
 
         def say(detail: str) -> None:
             nonlocal said
-            said = detail
             # What was open may have been closed to come back; what fails goes on doing so, until it is open.
             failed = self.condition in (Condition.RETRYING, Condition.FAILED)
             self._note(self.condition if failed else Condition.OPENING, detail)
+            said = self.detail
 
         await self._gate.enter(say)
         if said and self.detail == said:
@@ -189,12 +190,12 @@ class Handle:
         except Fenced:
             return self._backoff.next_s()
         except (Permanent, ConfigurationError) as error:
-            self._note_failure(Condition.FAILED, str(error) or "the handler gave up for good")
+            self._note_failure(Condition.FAILED, told_by(error) or "the handler gave up for good")
             return None
         except Temporary as error:
-            return self._failed(str(error) or "the handler asked for another try", delay=error.delay)
+            return self._failed(told_by(error) or "the handler asked for another try", delay=error.delay)
         except Exception as error:  # noqa: BLE001 (the border to code that is not ours: it must not end the agent)
-            return self._failed(f"{type(error).__name__}: {error}", error)
+            return self._failed(f"{type(error).__name__}: {told_by(error)}", error)
         return self._failed("the handler returned by itself")
 
     def _failed(self, detail: str, error: BaseException | None = None, delay: float | None = None) -> float:
@@ -242,9 +243,10 @@ class Handle:
         # Once per outage: a third party that is away for an hour fails thousands of tries.
         level = logging.DEBUG if self.condition is Condition.RETRYING is condition else logging.WARNING
         logger.log(level, "%s: %s", condition.value, detail, exc_info=error, extra=self._fields())
-        self._note(condition, detail[:DETAIL_CHARACTERS_MAX], next_try_ms)
+        self._note(condition, detail, next_try_ms)
 
     def _note(self, condition: Condition, detail: str, next_try_ms: int = 0) -> None:
+        detail = shown(detail)
         if condition is Condition.OPEN:
             self._opened_at = self._clock.now()
             if self.condition is Condition.RETRYING:

@@ -27,7 +27,6 @@ from pydrm.engine.codec import decode_checkpoint, encode_checkpoint
 from pydrm.errors import Fenced, InvalidResource, Permanent
 
 __all__ = [
-    "DETAIL_CHARACTERS_MAX",
     "Bookmark",
     "GroupBudget",
     "Hold",
@@ -35,8 +34,6 @@ __all__ = [
     "Message",
     "Sender",
 ]
-
-DETAIL_CHARACTERS_MAX = 200
 
 Tell = Callable[[Condition, str], None]
 Sender = Callable[[str | bytes], Awaitable[None]]
@@ -196,11 +193,11 @@ class Hold:
         Args:
             detail: What people should know of it though it works; shown with it.
         """
-        self._tell(Condition.OPEN, detail[:DETAIL_CHARACTERS_MAX])
+        self._tell(Condition.OPEN, detail)
 
     def retrying(self, detail: str) -> None:
         """Say that it is down and being opened again; for handlers that reconnect without ending."""
-        self._tell(Condition.RETRYING, detail[:DETAIL_CHARACTERS_MAX])
+        self._tell(Condition.RETRYING, detail)
 
     @property
     def last_checkpoint(self) -> Any:

@@ -15,6 +15,7 @@ from itertools import islice
 import attrs
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.detail import shown
 from pydrm.agent.outbox import ANSWER_TIMEOUT_S, Proposer
 from pydrm.clock import Clock
 from pydrm.core.answers import Done
@@ -56,6 +57,7 @@ class Holdbacks:
         seconds = min(seconds, HOLDBACK_MS_MAX / 1000)
         if not seconds > 0:
             return
+        reason = shown(reason)
         until = self._clock.now() + seconds
         if group in self._own and self._own[group].until >= until:
             return

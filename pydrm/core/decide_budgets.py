@@ -25,7 +25,7 @@ from pydrm.core.budget_records import Budget, Holdback
 from pydrm.core.changes import BudgetChanged, BudgetDropped, Cause, Change
 from pydrm.core.decision import Decision, claim_of, current, refused
 from pydrm.core.draft import Draft
-from pydrm.core.records import Assignment, Holder
+from pydrm.core.records import REASON_CHARACTERS_MAX, Assignment, Holder
 from pydrm.core.state import State
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
 GROUP_CHARACTERS_MAX = 256
 HOLDBACK_MS_MAX = 24 * 3600 * 1000
 SESSION_HOURS = 25
-REASON_CHARACTERS_MAX = 200
 
 # More than one arrives only while what was under way comes to an end.
 _HOLDBACKS_MAX = 8

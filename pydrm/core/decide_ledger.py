@@ -40,8 +40,8 @@ from pydrm.core.ledger_commands import (
     Settlement,
     Verdict,
 )
-from pydrm.core.ledger_draft import REASON_CHARACTERS_MAX, LedgerDraft
-from pydrm.core.records import Holder, Phase
+from pydrm.core.ledger_draft import LedgerDraft
+from pydrm.core.records import REASON_CHARACTERS_MAX, Holder, Phase
 from pydrm.core.state import State
 from pydrm.core.topics import topic_problem
 

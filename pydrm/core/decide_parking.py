@@ -21,12 +21,10 @@ from pydrm.core.draft import Draft
 from pydrm.core.handle_commands import GiveUp
 from pydrm.core.handoff import Event
 from pydrm.core.placement import excluded_from, placeable
-from pydrm.core.records import Assignment, Parked, ParkedCause, Phase
+from pydrm.core.records import REASON_CHARACTERS_MAX, Assignment, Parked, ParkedCause, Phase
 from pydrm.core.state import State
 
-__all__ = ["REASON_CHARACTERS_MAX", "decide_end_quarantine", "decide_give_up", "decide_pause", "decide_resume"]
-
-REASON_CHARACTERS_MAX = 200
+__all__ = ["decide_end_quarantine", "decide_give_up", "decide_pause", "decide_resume"]
 
 
 def decide_pause(state: State, command: PauseResources) -> Decision:

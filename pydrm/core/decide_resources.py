@@ -23,7 +23,17 @@ from pydrm.core.draft import Draft
 from pydrm.core.handle_commands import Handle
 from pydrm.core.handoff import Event
 from pydrm.core.placement import admit
-from pydrm.core.records import Assignment, AuditEntry, Definition, Holder, NodeState, ParkedCause, Phase, Record
+from pydrm.core.records import (
+    REASON_CHARACTERS_MAX,
+    Assignment,
+    AuditEntry,
+    Definition,
+    Holder,
+    NodeState,
+    ParkedCause,
+    Phase,
+    Record,
+)
 from pydrm.core.resource import WEIGHT_MAX
 from pydrm.core.state import State
 
@@ -152,5 +162,6 @@ def decide_force(state: State, command: ForceRelease) -> Decision:
     draft = Draft(state)
     draft.happen(key, Event.FORCED, Cause.FORCED)
     number = max(state.audit, default=0) + 1
-    entry = AuditEntry(number, command.resource, command.slot, holder.node, holder.token, command.reason)
+    reason = command.reason[:REASON_CHARACTERS_MAX]
+    entry = AuditEntry(number, command.resource, command.slot, holder.node, holder.token, reason)
     return Decision(Done(), (*draft.changes, Audited(entry)))

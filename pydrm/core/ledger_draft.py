@@ -8,11 +8,10 @@ from pydrm.core import events
 from pydrm.core.changes import Change
 from pydrm.core.events import Delivery, DeliveryKey, DeliveryState
 from pydrm.core.ledger_changes import DeliveryChanged, DeliveryDropped
+from pydrm.core.records import REASON_CHARACTERS_MAX
 from pydrm.core.state import State
 
-__all__ = ["REASON_CHARACTERS_MAX", "LedgerDraft"]
-
-REASON_CHARACTERS_MAX = 200
+__all__ = ["LedgerDraft"]
 
 _GIVES_WAY_MAX = 3000
 

@@ -21,6 +21,7 @@ from msgspec.structs import force_setattr
 
 __all__ = [
     "CHECKPOINT_BYTES_MAX",
+    "REASON_CHARACTERS_MAX",
     "SOURCE_PREFIX",
     "Assignment",
     "AssignmentKey",
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 CHECKPOINT_BYTES_MAX = 4096
+
+# Of every text for people: why something is paused, failed, dead, held back.
+REASON_CHARACTERS_MAX = 200
 
 # What the kinds of sources begin with; only such a resource can own others.
 SOURCE_PREFIX = "source."

@@ -35,7 +35,7 @@ from pydrm.core.records import Assignment, Condition, Holder
 from pydrm.core.resource import Resource
 from pydrm.core.settings import Voter
 from pydrm.core.state import State
-from pydrm.engine.codec import definition_of
+from pydrm.engine.codec import definition_of, encode_command
 from pydrm.errors import DrmError, Unavailable
 
 LATENCY_S = 0.003
@@ -173,6 +173,7 @@ class NodeOnStage:
             await asyncio.sleep(timeout)
             raise Unavailable("no majority")
         await asyncio.sleep(LATENCY_S)
+        encode_command(command)
         return self._company.do(command)
 
     def join(self) -> int:

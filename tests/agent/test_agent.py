@@ -409,6 +409,48 @@ def test_a_kind_that_this_node_does_not_know_shows_as_failed() -> None:
     play(scene)
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (OSError("no file \udcff" + "x" * 1000), "OSError: no file ?" + "x" * 182),
+        (Temporary("\ud800"), "?"),
+        (Permanent("\ud800"), "?"),
+        (Mute(), "Mute: (its text cannot be had: ValueError)"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_whatever_an_error_says_it_is_reported_and_the_others_are_too(
+    error: Exception, detail: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a character cannot be encoded, and an error may even fail to say what it is."""
+    # The error's own traceback cannot be encoded either, and what is captured goes to another process.
+    caplog.set_level(logging.CRITICAL, logger="pydrm")
+
+    async def scene() -> None:
+        company = Company()
+        node = company.add_node("a")
+
+        async def fail(hold: Hold) -> None:
+            if hold.resource.id == "bad":
+                raise error
+            hold.retrying("half \ud800")
+            await asyncio.sleep(0.01)
+            await node.actor.keep(hold)
+
+        node.actor.script = fail
+        company.add("bad", "good")
+        await until(lambda: company.is_open("good") and company.claim("bad").detail != "")
+
+        assert company.claim("bad").detail == detail
+
+    play(scene)
+
+
 def test_a_cancellation_that_the_handler_lets_out_is_a_failure_like_any_other() -> None:
     """Taken for the end of the hold, it would be opened again at once, for ever."""
 
