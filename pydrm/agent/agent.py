@@ -17,6 +17,7 @@ from typing import Any
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.budgets import Budgets, Gate
 from pydrm.agent.checkpoints import Checkpoints
+from pydrm.agent.cluster import Cluster
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
 from pydrm.agent.hold import Bookmark, Hold, LedgerAccess
@@ -24,7 +25,7 @@ from pydrm.agent.kind import Kind, Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.pace import Handoffs
 from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
-from pydrm.agent.reporter import Cluster, Reporter
+from pydrm.agent.reporter import Reporter
 from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
 from pydrm.core import handle_commands

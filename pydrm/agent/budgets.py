@@ -23,9 +23,9 @@ import attrs
 from pydrm.agent.allowance import Allowance
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.budget_line import POLL_S, GroupState, Line, Waiter
+from pydrm.agent.cluster import Cluster, ask
 from pydrm.agent.holdbacks import Holdbacks
-from pydrm.agent.outbox import ANSWER_TIMEOUT_S, Outbox
-from pydrm.agent.reporter import Cluster
+from pydrm.agent.outbox import Outbox
 from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
 from pydrm.core.answers import Done
@@ -228,7 +228,7 @@ class Budgets:
         """
         try:
             command = TakePermits(self._node, self._incarnation(), tuple(takes))
-            answer = await self._cluster.propose(command, timeout=ANSWER_TIMEOUT_S)
+            answer = await ask(self._cluster, command)
         except Unavailable as error:
             logger.warning("permits are not granted so far: %s", error, extra={"node": self._node})
             return None

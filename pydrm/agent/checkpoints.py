@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import attrs
 
 from pydrm.agent.backoff import Backoff
-from pydrm.agent.outbox import ANSWER_TIMEOUT_S, BATCH_ITEMS_MAX, Proposer
+from pydrm.agent.cluster import Insistence, Proposer, ask
+from pydrm.agent.outbox import fitting
 from pydrm.clock import Clock
-from pydrm.core.answers import Done
+from pydrm.core.answers import Answer, Done
 from pydrm.core.handle_commands import Save, SaveCheckpoints
 from pydrm.core.records import AssignmentKey
 from pydrm.core.state import State
-from pydrm.errors import DrmError, Fenced, Unavailable
+from pydrm.errors import DrmError, Fenced
 
 __all__ = ["Checkpoints"]
 
 logger = logging.getLogger(__name__)
 
-BATCH_BYTES_MAX = 128 * 1024
 GATHER_S = 0.003
+
+_Say = Callable[[Callable[[], SaveCheckpoints | None]], Awaitable[Answer | None]]
 
 
 @attrs.define
@@ -68,7 +70,7 @@ class Checkpoints:
         self._proposer = proposer
         self._state = state
         self._clock = clock
-        self._backoff = backoff
+        self._insistence = Insistence(proposer, clock=clock, backoff=backoff)
         self._interval_s = interval_s
         self._noted: dict[int, _Noted] = {}
         self._due_at: dict[int, float] = {}
@@ -118,26 +120,16 @@ class Checkpoints:
                 self._any.clear()
                 await self._any.wait()
             await self._clock.sleep(max(self._first_due_at() - self._clock.now(), GATHER_S))
-            batch = self._due(self._clock.now())
-            if not batch:
-                continue
             try:
-                await self._save(batch)
-            except Unavailable as error:
-                logger.warning("checkpoints are not saved so far: %s", error)
-                await self._clock.sleep(self._backoff.next_s())
-            except DrmError as error:
-                logger.warning("checkpoints are not saved, because this node stops: %s", error)
+                await self._save(self._insistence.say, self._clock.now)
+            except DrmError:
                 return
-            else:
-                self._backoff.reset()
 
     async def flush(self) -> None:
         """Save all there is, now, and once; what cannot be saved is lost."""
         while self._noted:
-            batch = self._due(float("inf"))
             try:
-                await self._save(batch)
+                await self._save(self._say_once, lambda: float("inf"))
             except DrmError as error:
                 logger.warning("%d checkpoints are lost: %s", len(self._noted), error)
                 return
@@ -151,25 +143,32 @@ class Checkpoints:
     def _first_due_at(self) -> float:
         return min((noted.due_at for noted in self._noted.values()), default=0.0)
 
-    def _due(self, now: float) -> dict[int, _Noted]:
+    async def _save(self, say: _Say, now: Callable[[], float]) -> None:
+        """Have what is due saved, as far as it goes into one command."""
         batch: dict[int, _Noted] = {}
-        size = 0
-        for token, noted in self._noted.items():
-            if noted.due_at <= now and len(batch) < BATCH_ITEMS_MAX and size < BATCH_BYTES_MAX:
-                batch[token] = noted
-                size += len(noted.value)
-        return batch
 
-    async def _save(self, batch: dict[int, _Noted]) -> None:
-        saves = tuple(Save(*noted.key, token, noted.value) for token, noted in batch.items())
-        for noted in batch.values():
-            noted.under_way = True
-        try:
-            command = SaveCheckpoints(self._node, self._incarnation(), saves)
-            answer = await self._proposer.propose(command, timeout=ANSWER_TIMEOUT_S)
-        finally:
+        def make() -> SaveCheckpoints | None:
+            nonlocal batch
+            _land(batch)
+            due = ((token, noted) for token, noted in self._noted.items() if noted.due_at <= now())
+            saves = tuple(fitting(Save(*noted.key, token, noted.value) for token, noted in due))
+            batch = {save.token: self._noted[save.token] for save in saves}
             for noted in batch.values():
-                noted.under_way = False
+                noted.under_way = True
+            return SaveCheckpoints(self._node, self._incarnation(), saves) if saves else None
+
+        try:
+            answer = await say(make)
+        finally:
+            _land(batch)
+        if answer is not None:
+            self._settle(batch, answer)
+
+    async def _say_once(self, make: Callable[[], SaveCheckpoints | None]) -> Answer | None:
+        command = make()
+        return await ask(self._proposer, command) if command is not None else None
+
+    def _settle(self, batch: dict[int, _Noted], answer: Answer) -> None:
         refused = answer.missing if isinstance(answer, Done) else [noted.key[0] for noted in batch.values()]
         due_at = self._clock.now() + self._interval_s
         for token, noted in batch.items():
@@ -187,6 +186,11 @@ class Checkpoints:
     def _refuse(self, token: int, noted: _Noted) -> None:
         if not noted.saved.done():
             noted.saved.set_exception(Fenced(f"resource {noted.key[0]!r} is no longer held under token {token}"))
+
+
+def _land(batch: dict[int, _Noted]) -> None:
+    for noted in batch.values():
+        noted.under_way = False
 
 
 def _pass_on(done: asyncio.Future[None], to: asyncio.Future[None]) -> None:

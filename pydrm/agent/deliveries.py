@@ -11,20 +11,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.cluster import ANSWER_TIMEOUT_S, Cluster, Proposer
 from pydrm.agent.ledger_watch import LedgerWatch
-from pydrm.agent.outbox import ANSWER_TIMEOUT_S, BATCH_ITEMS_MAX, Proposer
+from pydrm.agent.outbox import BATCH_ITEMS_MAX
 from pydrm.clock import Clock
 from pydrm.core.answers import Done
 from pydrm.core.commands import Command, PauseResources
 from pydrm.core.events import Delivery, DeliveryState, Event
 from pydrm.core.ledger_commands import Claim, ClaimDeliveries, SettleDeliveries, Settlement, Verdict
-from pydrm.core.state import State
 from pydrm.errors import DrmError, Fenced, Unavailable
 
-__all__ = ["Cluster", "Deliveries", "Desk"]
+__all__ = ["Deliveries", "Desk"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +32,6 @@ logger = logging.getLogger(__name__)
 PROPOSALS_MAX = 4
 
 T = TypeVar("T")
-
-
-class Cluster(Proposer, Protocol):
-    @property
-    def state(self) -> State: ...
 
 
 class Deliveries:

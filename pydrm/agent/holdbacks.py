@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from itertools import islice
+from functools import partial
 
 import attrs
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.cluster import Insistence, Proposer
 from pydrm.agent.detail import shown
-from pydrm.agent.outbox import ANSWER_TIMEOUT_S, Proposer
 from pydrm.clock import Clock
-from pydrm.core.answers import Done
+from pydrm.core.answers import Refused
 from pydrm.core.budget_commands import HoldBack
 from pydrm.core.decide_budgets import HOLDBACK_MS_MAX
-from pydrm.errors import DrmError, Unavailable
+from pydrm.errors import DrmError
 
 __all__ = ["Holdbacks"]
 
@@ -45,9 +45,8 @@ class Holdbacks:
     ) -> None:
         self._node = node
         self._incarnation = incarnation
-        self._proposer = proposer
+        self._insistence = Insistence(proposer, clock=clock, backoff=backoff)
         self._clock = clock
-        self._backoff = backoff
         self._own: dict[str, _Holdback] = {}
         self._to_say: dict[str, _Holdback] = {}
         self._any = asyncio.Event()
@@ -79,28 +78,19 @@ class Holdbacks:
             if not self._to_say:
                 self._any.clear()
                 await self._any.wait()
-            group, holdback = next(islice(self._to_say.items(), 1))
+            group, holdback = next(iter(self._to_say.items()))
             try:
-                said = await self._say(group, holdback)
-            except DrmError as error:
-                logger.warning("the others do not hear that %s is held back: %s", group, error)
+                answer = await self._insistence.say(partial(self._command, group, holdback))
+            except DrmError:
                 return
-            if said:
-                self._backoff.reset()
-                if self._to_say[group] is holdback:
-                    del self._to_say[group]
-            else:
-                await self._clock.sleep(self._backoff.next_s())
+            if self._to_say[group] is holdback:
+                del self._to_say[group]
+            if isinstance(answer, Refused):
+                # Most often the incarnation is over; the next one says it.
+                self._to_say.setdefault(group, holdback)
+                await self._insistence.rest()
 
-    async def _say(self, group: str, holdback: _Holdback) -> bool:
-        """Whether the others know, or need not know any more."""
+    def _command(self, group: str, holdback: _Holdback) -> HoldBack | None:
+        """None when the others need not know any more."""
         left_ms = round((holdback.until - self._clock.now()) * 1000)
-        if left_ms <= 0:
-            return True
-        try:
-            command = HoldBack(self._node, self._incarnation(), group, left_ms, holdback.reason)
-            answer = await self._proposer.propose(command, timeout=ANSWER_TIMEOUT_S)
-        except Unavailable as error:
-            logger.warning("the others do not know so far that %s is held back: %s", group, error)
-            return False
-        return isinstance(answer, Done)
+        return HoldBack(self._node, self._incarnation(), group, left_ms, holdback.reason) if left_ms > 0 else None

@@ -11,33 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.cluster import ANSWER_TIMEOUT_S, Insistence, Proposer
 from pydrm.clock import Clock
-from pydrm.core.answers import Answer, Done
+from pydrm.core.answers import Done
 from pydrm.core.commands import Command
-from pydrm.errors import DrmError, Unavailable
+from pydrm.engine.codec import encoded_bytes
+from pydrm.errors import DrmError
 
-__all__ = ["BATCH_ITEMS_MAX", "Outbox", "Proposer"]
+__all__ = ["ANSWER_TIMEOUT_S", "BATCH_ITEMS_MAX", "Outbox", "Proposer", "fitting"]
 
 logger = logging.getLogger(__name__)
 
+# Well below what the engine takes as one request, so that one that is large does not keep others waiting either.
+BATCH_BYTES_MAX = 128 * 1024
 BATCH_ITEMS_MAX = 256
-ANSWER_TIMEOUT_S = 5.0
-
-
-class Proposer(Protocol):
-    async def propose(self, command: Command, *, timeout: float) -> Answer:
-        """
-        The answer once *command* is applied on this node.
-
-        Raises:
-            Unavailable: It was not within *timeout* seconds.
-            DrmError: Why this node stops; nothing can be proposed here any more.
-        """
 
 
 class _Item(Protocol):
@@ -46,6 +37,21 @@ class _Item(Protocol):
 
 
 T = TypeVar("T", bound=_Item)
+P = TypeVar("P")
+
+
+def fitting(items: Iterable[P]) -> list[P]:
+    """As many of *items*, from the first on, as go into one command; at least one, if there is any."""
+    batch: list[P] = []
+    size = 0
+    for item in items:
+        size += encoded_bytes(item)
+        if batch and size > BATCH_BYTES_MAX:
+            break
+        batch.append(item)
+        if len(batch) == BATCH_ITEMS_MAX:
+            break
+    return batch
 
 
 class Outbox(Generic[T]):
@@ -68,14 +74,14 @@ class Outbox(Generic[T]):
         backoff: Backoff,
         gather_s: float = 0.0,
     ) -> None:
-        self._proposer = proposer
+        self._insistence = Insistence(proposer, clock=clock, backoff=backoff)
         self._command = command
         self._due = due
         self._said = said
         self._clock = clock
-        self._backoff = backoff
         self._gather_s = gather_s
         self._items: dict[int, T] = {}
+        self._batch: list[T] = []
         self._any = asyncio.Event()
 
     def put(self, item: T) -> None:
@@ -100,42 +106,38 @@ class Outbox(Generic[T]):
                 await self._any.wait()
             if self._gather_s:
                 await self._clock.sleep(self._gather_s)
-            batch = self._take()
-            if not batch:
-                continue
             try:
-                said = await self._say(batch)
-            except DrmError as error:
-                name = type(self._command(tuple(batch))).__name__
-                logger.warning("%s is not answered, and is not repeated, because this node stops: %s", name, error)
+                answer = await self._insistence.say(self._next)
+            except DrmError:
                 return
-            if said:
-                self._backoff.reset()
-            else:
-                await self._clock.sleep(self._backoff.next_s())
+            if isinstance(answer, Done):
+                for item in self._batch:
+                    if self._items.get(item.token) is item:
+                        del self._items[item.token]
+                self._said(self._batch)
+            elif answer is not None:
+                # Most often the incarnation is over: then `joined` is on its way and clears this outbox.
+                logger.info("%s was refused: %s", type(self._command(())).__name__, answer.reason.value)
+                self._put_last(self._batch)
+                await self._insistence.rest()
 
-    def _take(self) -> list[T]:
-        for token in [token for token, item in self._items.items() if not self._due(item)]:
+    def _next(self) -> Command | None:
+        over: list[int] = []
+        self._batch = fitting(self._from_the_first(over))
+        for token in over:
             del self._items[token]
-        return list(islice(self._items.values(), BATCH_ITEMS_MAX))
+        return self._command(tuple(self._batch)) if self._batch else None
 
-    async def _say(self, batch: list[T]) -> bool:
-        """Whether it took effect. Raises DrmError, but not Unavailable, if nothing can be said any more."""
-        command = self._command(tuple(batch))
-        try:
-            answer = await self._proposer.propose(command, timeout=ANSWER_TIMEOUT_S)
-        except Unavailable as error:
-            # It may be because the node stops; then this outbox is cancelled soon.
-            logger.warning(
-                "%s is not answered, and is repeated for as long as this node runs: %s", type(command).__name__, error
-            )
-            return False
-        if not isinstance(answer, Done):
-            # Most often the incarnation is over: then `joined` is on its way and clears this outbox.
-            logger.info("%s was refused: %s", type(command).__name__, answer.reason.value)
-            return False
+    def _from_the_first(self, over: list[int]) -> Iterator[T]:
+        """What is to be said, looked at no further than it is taken; what need not be said any more goes to *over*."""
+        for token, item in self._items.items():
+            if self._due(item):
+                yield item
+            else:
+                over.append(token)
+
+    def _put_last(self, batch: Iterable[T]) -> None:
+        """So that what is refused for what it is does not keep the rest from being said."""
         for item in batch:
             if self._items.get(item.token) is item:
-                del self._items[item.token]
-        self._said(batch)
-        return True
+                self._items[item.token] = self._items.pop(item.token)

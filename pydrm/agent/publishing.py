@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import attrs
 
-from pydrm.agent.outbox import Proposer
+from pydrm.agent.cluster import Proposer
 from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.events import EVENT_ID_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from pydrm.core.ledger_commands import Publish, Publisher

@@ -9,26 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from pydrm.agent.backoff import Backoff
-from pydrm.agent.outbox import Outbox, Proposer
+from pydrm.agent.cluster import Cluster
+from pydrm.agent.outbox import Outbox
 from pydrm.clock import Clock, Random
 from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report
 from pydrm.core.records import AssignmentKey, Holder, Phase
-from pydrm.core.state import State
 
-__all__ = ["Cluster", "Reporter"]
+__all__ = ["Reporter"]
 
 REPORT_GATHER_S = 0.003
 GIVE_UP_GATHER_S = 0.05
-
-
-class Cluster(Proposer, Protocol):
-    """What the agent needs from below."""
-
-    @property
-    def state(self) -> State: ...
 
 
 class Reporter:

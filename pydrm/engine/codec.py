@@ -61,6 +61,7 @@ __all__ = [
     "encode_entry",
     "encode_json",
     "encode_request",
+    "encoded_bytes",
     "is_participants",
     "is_renewal",
     "is_voters_change",
@@ -161,6 +162,11 @@ def encode_command(command: Command) -> bytes:
     except (*UNREADABLE, UnicodeEncodeError, TypeError, OverflowError) as error:
         raise CodecError(f"{type(command).__name__} cannot be written to the log: {error}") from error
     return number.to_bytes() + encoded
+
+
+def encoded_bytes(part: object) -> int:
+    """How many bytes *part*, of a command, is in it."""
+    return len(_encoder.encode(part))
 
 
 def request_of(command: bytes, id: RequestId) -> bytes:

@@ -14,8 +14,8 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.cluster import Cluster
 from pydrm.agent.hold import Hold
-from pydrm.agent.reporter import Cluster
 from pydrm.clock import Clock
 from pydrm.core.answers import Done, Reason
 from pydrm.core.commands import AddResources, Command, RemoveResources

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.cluster import Cluster
 from pydrm.agent.hold import Hold
-from pydrm.agent.reporter import Cluster
 from pydrm.clock import Clock, Random
 from pydrm.core.resource import Resource
 from pydrm.sources.fetching import Origin

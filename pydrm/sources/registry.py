@@ -12,8 +12,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from pydrm.agent.cluster import Cluster
 from pydrm.agent.kind import Kinds
-from pydrm.agent.reporter import Cluster
 from pydrm.clock import Clock, Random
 from pydrm.core.records import SOURCE_PREFIX
 from pydrm.errors import ConfigurationError

@@ -35,8 +35,9 @@ from pydrm.core.records import Assignment, Condition, Holder
 from pydrm.core.resource import Resource
 from pydrm.core.settings import Voter
 from pydrm.core.state import State
+from pydrm.engine import REQUEST_BYTES_MAX
 from pydrm.engine.codec import definition_of, encode_command
-from pydrm.errors import DrmError, Unavailable
+from pydrm.errors import ClusterRefused, DrmError, Unavailable
 
 LATENCY_S = 0.003
 
@@ -81,6 +82,17 @@ async def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+def refusing(kind: type) -> Callable[[Command], bool]:
+    """For `Company.refuse`: commands of that kind are refused by the engine, before they are proposed."""
+
+    def refuse(command: Command) -> bool:
+        if isinstance(command, kind):
+            raise ClusterRefused("says the test", reason="invalid")
+        return False
+
+    return refuse
 
 
 class Actor:
@@ -173,7 +185,8 @@ class NodeOnStage:
             await asyncio.sleep(timeout)
             raise Unavailable("no majority")
         await asyncio.sleep(LATENCY_S)
-        encode_command(command)
+        if len(encode_command(command)) > REQUEST_BYTES_MAX:
+            raise ClusterRefused("it is too long", reason="too-large")
         return self._company.do(command)
 
     def join(self) -> int:
@@ -208,7 +221,7 @@ class Company:
 
     Attributes:
         commands: Everything that was applied.
-        refuse: Called with each Release or Report before it is applied; True loses it.
+        refuse: Called with each command before it is applied; True loses it.
     """
 
     def __init__(self) -> None:

@@ -10,10 +10,10 @@ from itertools import pairwise
 import pytest
 
 from pydrm.agent.hold import Hold
-from pydrm.core.handle_commands import Release
+from pydrm.core.handle_commands import Release, Report
 from pydrm.core.records import Condition, Phase
 from pydrm.errors import DiskFailed, Permanent, Temporary
-from tests.agent.stage import Actor, Company, play, until
+from tests.agent.stage import Actor, Company, play, refusing, until
 from tests.core.build import numbered
 
 
@@ -108,6 +108,28 @@ def test_a_node_that_stops_by_itself_repeats_nothing_and_does_not_say_that_it_wi
     assert [record.getMessage() for record in caplog.records] == [
         "Report is not answered, and is not repeated, because this node stops: writing to /data failed"
     ]
+
+
+@pytest.mark.parametrize("kind", [Report, Release])
+def test_what_cannot_be_proposed_is_tried_again_and_the_rest_is_said(kind: type) -> None:
+    """Only an error that says that the node stops ends the saying."""
+
+    async def scene() -> None:
+        company = Company()
+        company.add_node("a")
+        company.add("r1")
+        if kind is Release:
+            await until(lambda: company.is_open("r1"))
+            company.remove("r1")
+        company.refuse = refusing(kind)
+        await asyncio.sleep(3)
+        company.refuse = lambda command: False
+        company.add("r2")
+
+        await until(lambda: company.is_open("r2"))
+        await until(lambda: company.is_open("r1") if kind is Report else "r1" not in company.state.records)
+
+    play(scene)
 
 
 def test_what_moves_on_before_it_was_opened_is_released_all_the_same() -> None:

@@ -13,7 +13,8 @@ from pydrm.core.handle_commands import SaveCheckpoints
 from pydrm.core.records import CHECKPOINT_BYTES_MAX
 from pydrm.engine.codec import decode_checkpoint
 from pydrm.errors import Fenced, InvalidResource
-from tests.agent.stage import Actor, Company, NodeOnStage, play, until
+from tests.agent.stage import Actor, Company, NodeOnStage, play, refusing, until
+from tests.core.build import numbered
 
 
 def saved(company: Company, id: str) -> object:
@@ -210,3 +211,47 @@ def test_what_cannot_be_a_checkpoint_is_refused_before_anything_is_saved() -> No
         assert saves(company) == []
 
     play(scene)
+
+
+def test_large_checkpoints_go_in_as_many_commands_as_the_engine_takes() -> None:
+    """Those that are saved while the handlers run, and those that travel with the releases."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a", close_concurrency=300, checkpoint_interval_s=3600)
+        names = numbered(300)
+        company.add(*names)
+        await until(lambda: company.is_open(*names))
+
+        large = "x" * (CHECKPOINT_BYTES_MAX - 3)
+        await asyncio.gather(*(handlers.holds[name].checkpoint(large) for name in names))
+        assert all(saved(company, name) == large for name in names)
+
+        handlers.parting = large
+        company.remove(*names)
+        await until(lambda: not company.state.records)
+
+    play(scene)
+
+
+def test_what_cannot_be_proposed_does_not_keep_later_checkpoints_from_being_saved(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Only an error that says that the node stops ends the saving."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a", checkpoint_interval_s=0.01)
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+
+        company.refuse = refusing(SaveCheckpoints)
+        with pytest.raises(Fenced):
+            await handlers.holds["r"].checkpoint(1)
+        company.refuse = lambda command: False
+        await handlers.holds["r"].checkpoint(2)
+
+        assert saved(company, "r") == 2
+
+    play(scene)
+    assert "SaveCheckpoints cannot be proposed; please report it: says the test" in caplog.text
