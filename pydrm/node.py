@@ -298,8 +298,8 @@ class Node:
     def unfenced(self) -> None:
         self.agent.unfenced()
 
-    def budgeted(self, group: str) -> None:
-        self.agent.budgeted(group)
+    def budgeted(self, groups: Sequence[str]) -> None:
+        self.agent.budgeted(groups)
 
 
 def _security(config: Config) -> Security:

@@ -171,9 +171,10 @@ class Agent:
         self._may_open = not self._closed
         self._look_at_all()
 
-    def budgeted(self, group: str) -> None:
-        """The group's budget is another one."""
-        self._budgets.changed(group)
+    def budgeted(self, groups: Iterable[str]) -> None:
+        """These groups' budgets are other ones."""
+        for group in groups:
+            self._budgets.changed(group)
 
     # --- what the manager calls --------------------------------------------------------------------------------------
 

@@ -6,8 +6,7 @@ As with leases, each node counts from when it applied them itself, and what ends
 
 from __future__ import annotations
 
-from itertools import islice
-
+from pydrm.agent.timetable import Timetable
 from pydrm.core.budget_commands import EndHoldback, EndHour
 from pydrm.core.budget_records import Budget
 from pydrm.core.changes import BudgetChanged, BudgetDropped, Change
@@ -23,47 +22,42 @@ _ENDS_AT_ONCE_MAX = 100
 
 class BudgetWatch:
     def __init__(self) -> None:
-        # By number: what ends it, and when that is due.
-        self._ends: dict[int, tuple[EndHoldback | EndHour, float]] = {}
-        self._numbers: dict[str, tuple[int, ...]] = {}
-        self._proposed_at = float("-inf")
+        self._ends: Timetable[EndHoldback | EndHour] = Timetable()
+        self._of: dict[str, dict[EndHoldback | EndHour, None]] = {}
 
     def note(self, change: Change, now: float) -> None:
         match change:
             case BudgetChanged(budget=budget):
                 self._note_budget(budget, now)
             case BudgetDropped(group=group):
-                self._forget(group, ())
+                self._put(group, {}, now)
 
     def restored(self, state: State, now: float) -> None:
         """The state was read from a snapshot at *now*."""
-        for group in [group for group in self._numbers if group not in state.budgets]:
-            self._forget(group, ())
+        for group in [group for group in self._of if group not in state.budgets]:
+            self._put(group, {}, now)
         for budget in state.budgets.values():
             self._note_budget(budget, now)
 
     def due(self, now: float, leads_since: float | None) -> list[EndHoldback | EndHour]:
         """What this node, if it leads, should end now."""
-        if not self._ends or leads_since is None or now - self._proposed_at < _AGAIN_S:
-            return []
-        over = list(islice((end for end, at in self._ends.values() if now >= at), _ENDS_AT_ONCE_MAX))
-        if over:
-            self._proposed_at = now
-        return over
+        return self._ends.due(now, _ENDS_AT_ONCE_MAX, _AGAIN_S) if leads_since is not None else []
 
     def _note_budget(self, budget: Budget, now: float) -> None:
-        ends: dict[int, tuple[EndHoldback | EndHour, float]] = {}
+        lasts_s: dict[EndHoldback | EndHour, float] = {}
         for holdback in budget.holdbacks:
-            ends[holdback.number] = (EndHoldback(budget.group, holdback.number), now + holdback.duration_ms / 1000)
+            lasts_s[EndHoldback(budget.group, holdback.number)] = holdback.duration_ms / 1000
         if budget.hour and any(budget.sessions):
-            ends[budget.hour] = (EndHour(budget.group, budget.hour), now + HOUR_S)
-        self._forget(budget.group, tuple(ends))
-        for number, end in ends.items():
-            self._ends.setdefault(number, end)
-        if ends:
-            self._numbers[budget.group] = tuple(ends)
+            lasts_s[EndHour(budget.group, budget.hour)] = HOUR_S
+        self._put(budget.group, lasts_s, now)
 
-    def _forget(self, group: str, kept: tuple[int, ...]) -> None:
-        for number in self._numbers.pop(group, ()):
-            if number not in kept:
-                del self._ends[number]
+    def _put(self, group: str, lasts_s: dict[EndHoldback | EndHour, float], now: float) -> None:
+        """These are what *group* waits for now; what it waited for already counts from when that began."""
+        for end in self._of.pop(group, ()):
+            if end not in lasts_s:
+                self._ends.drop(end)
+        for end, seconds in lasts_s.items():
+            if end not in self._ends:
+                self._ends.put(end, now + seconds)
+        if lasts_s:
+            self._of[group] = dict.fromkeys(lasts_s)

@@ -6,9 +6,7 @@ As with leases, each node counts from when it applied the quarantine itself, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import islice
-
+from pydrm.agent.timetable import Timetable
 from pydrm.core.changes import Change, Defined, Undefined
 from pydrm.core.commands import EndQuarantine
 from pydrm.core.records import ParkedCause, Record
@@ -22,42 +20,39 @@ _ENDS_AT_ONCE_MAX = 100
 
 class QuarantineWatch:
     def __init__(self) -> None:
-        self._ends: dict[str, tuple[int, float]] = {}  # resource -> (its number, when its time is up)
-        self._proposed_at = float("-inf")
+        self._numbers: dict[str, int] = {}
+        self._ends: Timetable[tuple[str, int]] = Timetable()
 
     def note(self, change: Change, now: float) -> None:
         match change:
             case Defined(record=record):
                 self._note_record(record, now)
             case Undefined(resource=resource):
-                self._ends.pop(resource, None)
+                self._forget(resource)
 
     def restored(self, state: State, now: float) -> None:
-        """The state was read from a snapshot at *now*."""
-        before, self._ends = self._ends, {}
-        for resource, number in state.quarantined.items():
-            if before.get(resource, (0, 0.0))[0] == number:
-                self._ends[resource] = before[resource]
-            else:
-                self._note_record(state.records[resource], now)
+        """The state was read from a snapshot at *now*; what was known before counts from when it was."""
+        for resource in [known for known in self._numbers if known not in state.quarantined]:
+            self._forget(resource)
+        for resource in state.quarantined:
+            self._note_record(state.records[resource], now)
 
     def due(self, now: float, leads_since: float | None) -> list[EndQuarantine]:
-        """Those that this node, if it leads, should end now."""
-        if not self._ends or leads_since is None or now - self._proposed_at < _AGAIN_S:
+        """Those that this node, if it leads, should end now; some at a time, for each is another one's to open."""
+        if leads_since is None:
             return []
-        over = _over(self._ends, now)
-        if over:
-            self._proposed_at = now
-        return over
+        return [EndQuarantine(*end) for end in self._ends.due(now, _ENDS_AT_ONCE_MAX, _AGAIN_S)]
 
     def _note_record(self, record: Record, now: float) -> None:
         parked, resource = record.parked, record.definition.id
         if parked is None or parked.cause is not ParkedCause.QUARANTINED:
-            self._ends.pop(resource, None)
-        elif self._ends.get(resource, (0, 0.0))[0] != parked.number:
-            self._ends[resource] = (parked.number, now + parked.duration_ms / 1000)
+            self._forget(resource)
+        elif self._numbers.get(resource) != parked.number:
+            self._forget(resource)
+            self._numbers[resource] = parked.number
+            self._ends.put((resource, parked.number), now + parked.duration_ms / 1000)
 
-
-def _over(ends: Mapping[str, tuple[int, float]], now: float) -> list[EndQuarantine]:
-    over = (EndQuarantine(resource, number) for resource, (number, at) in ends.items() if now >= at)
-    return list(islice(over, _ENDS_AT_ONCE_MAX))
+    def _forget(self, resource: str) -> None:
+        number = self._numbers.pop(resource, None)
+        if number is not None:
+            self._ends.drop((resource, number))

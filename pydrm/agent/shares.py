@@ -42,6 +42,10 @@ class Shares:
         steps = self._steps.get(group, ())
         return next((share for until, share in steps if until > now - lease_ttl_s), 0.0)
 
+    def groups(self) -> list[str]:
+        """Those that have a budget, as far as was noted."""
+        return list(self._steps)
+
     def note(self, state: State, change: Change, now: float) -> None:
         """A change was applied at *now*; only those of budgets are of interest."""
         if isinstance(change, BudgetChanged) and change.budget.group not in self._steps:

@@ -72,8 +72,8 @@ class Listener(Protocol):
     def unfenced(self) -> None:
         """The lease goes on: what is still this node's may be opened again."""
 
-    def budgeted(self, group: str) -> None:
-        """The group's budget is another one."""
+    def budgeted(self, groups: Sequence[str]) -> None:
+        """These groups' budgets are other ones."""
 
 
 class Warden:
@@ -124,6 +124,7 @@ class Warden:
         self._shares = shares or Shares(node)
         self._mine: set[AssignmentKey] = set()
         self._changed: dict[AssignmentKey, None] = {}
+        self._budgeted: dict[str, None] = {}
         self._answered_at = clock.now()
         self._asked_at: float | None = None
         self._form_at = float("-inf")
@@ -183,9 +184,9 @@ class Warden:
         self._quarantines.restored(state, now)
         self._ledger.restored(state, now)
         self._budgets.restored(state, now)
+        # Also those that have none any more.
+        self._budgeted.update(dict.fromkeys([*self._shares.groups(), *state.budgets]))
         self._shares.restored(state, now)
-        for group in state.budgets:
-            self._app.post(self._listener.budgeted, group)
         for step in self._keeper.restored(state.nodes.get(self._node), now):
             self._act(step)
         mine = set(state.held_by(self._node, self._lease.incarnation))
@@ -219,6 +220,9 @@ class Warden:
         if self._changed:
             self._app.post(self._listener.changed, list(self._changed))
             self._changed.clear()
+        if self._budgeted:
+            self._app.post(self._listener.budgeted, list(self._budgeted))
+            self._budgeted.clear()
         if news := self._ledger.news():
             self._app.post(self._listener.told, news)
 
@@ -269,8 +273,7 @@ class Warden:
     def _note_budget(self, change: BudgetChanged | BudgetDropped, now: float) -> None:
         self._budgets.note(change, now)
         self._shares.note(self._port.state, change, now)
-        group = change.budget.group if isinstance(change, BudgetChanged) else change.group
-        self._app.post(self._listener.budgeted, group)
+        self._budgeted[change.budget.group if isinstance(change, BudgetChanged) else change.group] = None
 
     def _note_dropped(self, key: AssignmentKey) -> None:
         if key in self._mine:

@@ -269,7 +269,7 @@ class Company:
             if isinstance(change, (BudgetChanged, BudgetDropped)):
                 group = change.budget.group if isinstance(change, BudgetChanged) else change.group
                 for node in self.nodes.values():
-                    loop.call_soon(node.agent.budgeted, group)
+                    loop.call_soon(node.agent.budgeted, [group])
 
     def lead(self, every_s: float = 0.02) -> asyncio.Task[None]:
         """End what is over, as a leader does, from now on."""

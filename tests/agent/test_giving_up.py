@@ -158,9 +158,9 @@ def test_a_kind_that_cannot_be_had_here_shows_why_and_stops_nothing_else() -> No
 # --- when a quarantine ends ------------------------------------------------------------------------------------------
 
 
-def quarantined(number: int, duration_ms: int = 60_000) -> Defined:
+def quarantined(number: int, duration_ms: int = 60_000, resource: str = "r") -> Defined:
     parked = Parked(ParkedCause.QUARANTINED, "refused", number, duration_ms)
-    return Defined(Record(Definition("r", "actor", b""), revision=1, parked=parked))
+    return Defined(Record(Definition(resource, "actor", b""), revision=1, parked=parked))
 
 
 def test_the_leader_ends_a_quarantine_when_its_time_is_up_here() -> None:
@@ -186,3 +186,15 @@ def test_a_later_quarantine_has_a_time_of_its_own() -> None:
 
     watch.note(Undefined("r"), now=212.0)
     assert watch.due(300.0, leads_since=0.0) == []
+
+
+def test_many_quarantines_are_ended_some_at_a_time_the_oldest_first() -> None:
+    """Each is another resource that is opened; none is said twice before the first time could have come to anything."""
+    watch = QuarantineWatch()
+    for number in range(250):
+        watch.note(quarantined(number, resource=f"r{number}"), now=100.0 + number / 1000)
+
+    ends = [watch.due(200.0 + tick / 100, leads_since=0.0) for tick in range(4)]
+
+    assert [len(some) for some in ends] == [100, 100, 50, 0]
+    assert [end.number for some in ends for end in some] == list(range(250))

@@ -17,6 +17,9 @@ from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease
 from pydrm.agent.warden import EXIT_UNFENCED, Warden
 from pydrm.core.answers import Done
+from pydrm.core.budget_commands import SetBudget
+from pydrm.core.budget_records import Budget
+from pydrm.core.changes import BudgetChanged, BudgetDropped
 from pydrm.core.commands import (
     Command,
     Drain,
@@ -87,8 +90,8 @@ class App:
     def fenced(self, reason: str) -> None:
         self.told.append(("fenced", reason))
 
-    def budgeted(self, group: str) -> None:
-        self.told.append(("budgeted", group))
+    def budgeted(self, groups: Sequence[str]) -> None:
+        self.told.append(("budgeted", list(groups)))
 
     def unfenced(self) -> None:
         self.told.append(("unfenced", None))
@@ -425,6 +428,29 @@ def test_the_agent_is_told_of_what_is_forced_from_this_node():
 
 
 # --- ending the leases of others -------------------------------------------------------------------------------------
+
+
+def test_the_agent_is_told_once_in_a_tick_whose_budgets_are_other_ones():
+    scene = joined()
+
+    for number in range(50):
+        scene.apply(SetBudget("x", connections=1 + number))
+    scene.apply(SetBudget("y", connections=1))
+    scene.tick()
+
+    assert scene.told == [("budgeted", ["x", "y"])]
+
+
+def test_after_a_snapshot_the_agent_is_told_of_budgets_that_are_there_and_of_those_that_are_gone():
+    scene = joined()
+    scene.after(SetBudget("old", connections=1))
+    evolve(scene.state, BudgetDropped("old"))
+    evolve(scene.state, BudgetChanged(Budget("new", connections=2)))
+
+    scene.warden.restored(scene.now)
+    scene.tick()
+
+    assert ("budgeted", ["old", "new"]) in scene.told
 
 
 def test_the_leader_ends_a_lease_that_was_not_renewed():
