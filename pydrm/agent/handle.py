@@ -220,7 +220,8 @@ class Handle:
         """Say so if it is still open, as it is now, in `STABLE_S`."""
         opened_at = self._opened_at
         await self._clock.sleep(STABLE_S)
-        if opened_at is not None and self._opened_at == opened_at and self.stage is Stage.LIVE:
+        still = self._opened_at == opened_at and self.condition is Condition.OPEN
+        if opened_at is not None and still and self.stage is Stage.LIVE:
             self.proven = True
             self._told(self)
 
@@ -247,7 +248,7 @@ class Handle:
 
     def _note(self, condition: Condition, detail: str, next_try_ms: int = 0) -> None:
         detail = shown(detail)
-        if condition is Condition.OPEN:
+        if condition is Condition.OPEN and (self._opened_at is None or self.condition is not Condition.OPEN):
             self._opened_at = self._clock.now()
             if self.condition is Condition.RETRYING:
                 logger.info("open again", extra=self._fields())

@@ -517,6 +517,27 @@ def test_a_handler_that_was_open_for_long_is_tried_again_soon() -> None:
     play(scene)
 
 
+def test_a_handler_that_says_again_that_it_is_open_has_been_open_since_the_first_time() -> None:
+    """As one does that tells people something new about it with each message."""
+
+    async def scene() -> None:
+        company = Company()
+        node = company.add_node("a")
+
+        async def talk(hold: Hold) -> None:
+            for number in range(10):
+                hold.ready(f"{number} messages")
+                await asyncio.sleep(1)
+
+        node.actor.script = talk
+        company.add("r1")
+        await asyncio.sleep(120)
+
+        assert node.actor.runs["r1"] == 12
+
+    play(scene)
+
+
 # --- handlers that do not end ----------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ What happens to a resource that one node, or every node, cannot open.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from pydrm.agent.hold import Hold
@@ -100,6 +101,31 @@ def test_what_stays_open_is_forgiven() -> None:
 
         await until(lambda: not company.assignment("r").failed)
         assert len(company.reports()) == reports + 1
+
+    play(scene)
+
+
+def test_what_was_open_and_is_not_any_more_is_not_forgiven() -> None:
+    """Though the handler goes on trying, in one and the same run."""
+
+    async def scene() -> None:
+        company = Company()
+        company.add_node("a", refusing(Actor()), give_up_after=1)
+        company.add("r")
+        b = company.add_node("b")
+
+        async def open_for_a_moment(hold: Hold) -> None:
+            hold.ready()
+            await asyncio.sleep(1)
+            hold.retrying("lost")
+            await asyncio.Event().wait()
+
+        b.actor.script = open_for_a_moment
+        await until(lambda: company.is_open("r", by="b"))
+        await asyncio.sleep(20)
+
+        assert company.assignment("r").failed
+        assert company.claim("r").detail == "lost"
 
     play(scene)
 
