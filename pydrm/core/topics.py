@@ -91,9 +91,16 @@ class TopicIndex:
                 if not self._exact[pattern]:
                     del self._exact[pattern]
 
-    def match(self, topic: str) -> list[str]:
-        """The subscriptions that want an event of *topic*, by resource, each once."""
-        found = dict(self._exact.get(topic, ()))
+    def match(self, topic: str, most: int) -> list[str] | None:
+        """
+        The subscriptions that want an event of *topic*, by resource, each once; None if they are more than *most*.
+
+        No further is looked than until that is certain.
+        """
+        exact = self._exact.get(topic, {})
+        if len(exact) > most:
+            return None
+        found = dict(exact)
         words = topic.split(".")
         # With several `#` there are many ways to the same place, and each place is looked at once.
         seen = set()
@@ -107,7 +114,11 @@ class TopicIndex:
             if _ANY in more:
                 places.append((more[_ANY], position))
             if position == len(words):
+                if len(branch.subscriptions) > most:
+                    return None
                 found.update(branch.subscriptions)
+                if len(found) > most:
+                    return None
                 continue
             if branch.any:
                 places.append((branch, position + 1))

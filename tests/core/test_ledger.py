@@ -176,6 +176,7 @@ def test_an_event_for_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
     refused = publish(house)
     assert isinstance(refused, Refused) and refused.reason is Reason.INVALID
+    assert refused.detail == "more subscriptions want a.b than one event may be for: 2"
 
 
 # --- claims and results ----------------------------------------------------------------------------------------------
