@@ -8,11 +8,15 @@ are for the loop that `start` ran on; the plain ones read what this node knows a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
+from msgspec.structs import replace
+
+from pydrm.agent.backoff import Backoff
+from pydrm.agent.cluster import Insistence
 from pydrm.agent.courier import Delivered
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
@@ -243,7 +247,7 @@ class ResourceManager:
             self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
         node = self._node
         await node.until_joined()
-        await self._set_configured(node)
+        await self._set_configured()
         await self._add_configured(node)
 
     async def stop(self) -> None:
@@ -291,7 +295,7 @@ class ResourceManager:
         """
         flat = flatten(resources)
         definitions = await self._intake.definitions(flat)
-        await self._add(definitions, timeout=timeout, if_absent=False)
+        await self._add(definitions, timeout)
         return assignment_views(self._running().engine.state, ((resource.id, 0) for resource in flat))
 
     async def remove(self, *ids: str, timeout: float = 10) -> list[str]:
@@ -488,10 +492,10 @@ class ResourceManager:
             raise Unavailable("this manager does not run; start it first")
         return self._node
 
-    async def _add(self, definitions: list[Definition], *, timeout: float, if_absent: bool) -> None:
+    async def _add(self, definitions: list[Definition], timeout: float) -> None:
         deadline = self._clock.now() + timeout
-        for part in parts(definitions):
-            await self._propose(AddResources(part, if_absent), deadline - self._clock.now())
+        for command in _additions(definitions):
+            await self._propose(command, deadline - self._clock.now())
 
     async def _propose_parts(
         self, command: Callable[[tuple[str, ...]], Command], ids: tuple[str, ...], timeout: float
@@ -512,24 +516,27 @@ class ResourceManager:
         if not absent:
             return
         await self._wait_for_company(node)
-        definitions = await self._intake.definitions(absent)
-        while True:
-            try:
-                await self._add(definitions, timeout=10, if_absent=True)
-                return
-            except Unavailable:
-                # The node has joined, so a majority was there and will be again; `stop` ends the waiting.
-                self._running()
+        for command in _additions(await self._intake.definitions(absent), if_absent=True):
+            await self._insist(command)
 
-    async def _set_configured(self, node: Node) -> None:
-        budgets = node.engine.state.budgets
+    async def _set_configured(self) -> None:
         for budget in self._config.budgets:
-            while not (budget.group in budgets and budgets[budget.group].limits):
-                try:
-                    await self._propose(budget, 10)
-                except Unavailable:
-                    # As with resources.
-                    self._running()
+            await self._insist(replace(budget, if_absent=True))
+
+    async def _insist(self, command: Command) -> None:
+        """Have *command* done: the node has joined, so a majority was there and will be again. `stop` ends it."""
+
+        def make() -> Command:
+            self._running()
+            return command
+
+        backoff = Backoff(self._host.random, base_s=0.05, cap_s=1.0)
+        insistence = Insistence(self._running().engine, clock=self._clock, backoff=backoff)
+        while isinstance(answer := await insistence.say(make), Refused):
+            error = error_of(answer)
+            if not isinstance(error, Unavailable):
+                raise error
+            await insistence.rest()
 
     async def _wait_for_company(self, node: Node) -> None:
         deadline = self._clock.now() + COMPANY_TIMEOUT_S
@@ -544,3 +551,8 @@ class ResourceManager:
         if isinstance(answer, Refused):
             raise error_of(answer)
         return answer
+
+
+def _additions(definitions: list[Definition], if_absent: bool = False) -> Iterator[AddResources]:
+    for part in parts(definitions):
+        yield AddResources(part, if_absent)

@@ -10,13 +10,19 @@ __all__ = ["EndHoldback", "EndHour", "HoldBack", "Return", "ReturnPermits", "Set
 
 
 class SetBudget(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Limit what all nodes together do to a group's third party, in place of older limits. 0 is no limit."""
+    """
+    Limit what all nodes together do to a group's third party, in place of older limits. 0 is no limit.
+
+    Attributes:
+        if_absent: Leave a group as it is that has any limit.
+    """
 
     group: str
     connects_per_s: float = 0.0
     connections: int = 0
     requests_per_s: float = 0.0
     sessions_per_day: int = 0
+    if_absent: bool = False
 
 
 class Take(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -55,6 +55,8 @@ def decide_set_budget(state: State, command: SetBudget) -> Decision:
     if not all(isfinite(limit) and limit >= 0 for limit in limits):
         return refused(Reason.INVALID, f"a limit of {command.group} is no number from 0 up")
     old = state.budgets.get(command.group)
+    if command.if_absent and old is not None and old.limits:
+        return Decision(Done(unchanged=1))
     new = Budget(command.group, *limits, holdbacks=old.holdbacks if old is not None else ())
     if new.sessions_per_day:
         draft = Draft(state)

@@ -333,6 +333,21 @@ def test_the_same_budget_again_changes_nothing() -> None:
     assert c.state.digest == digest
 
 
+def test_what_somebody_has_limited_stays_so_when_others_ask_only_for_what_is_not() -> None:
+    """As configurations do; a holdback alone is no limit, and goes on."""
+    house = cluster("a")
+    house.limit("g", connections=9)
+    house.hold_back("h", 1000)
+
+    assert house.do(SetBudget("g", connections=2, if_absent=True)) == Done(unchanged=1)
+    assert house.do(SetBudget("h", connections=2, if_absent=True)) == Done(updated=1)
+    assert house.do(SetBudget("h", connections=3, if_absent=True)) == Done(unchanged=1)
+
+    assert house.state.budgets["g"].connections == 9
+    assert house.state.budgets["h"].connections == 2
+    assert len(house.state.budgets["h"].holdbacks) == 1
+
+
 @pytest.mark.parametrize(
     "command",
     [

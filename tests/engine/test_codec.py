@@ -129,6 +129,7 @@ COMMANDS: list[Command] = [
     ReplayDeliveries((("one", 77),)),
     ForgetPublished(70),
     SetBudget("api.example.com", 2.5, 10, 100.0, 300),
+    SetBudget("api.example.com", connections=10, if_absent=True),
     TakePermits("a", 4, (Take("one", 0, 11, "api.example.com"), Take("two", 1, 12, "api.example.com", True))),
     HoldBack("a", 4, "api.example.com", 30_000, "429"),
     EndHoldback("api.example.com", 13),
