@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from pydrm.agent.refusal import error_of
 from pydrm.clock import Clock
 from pydrm.core.answers import Answer, Reason, Refused
 from pydrm.errors import ClusterRefused, Unavailable
@@ -93,4 +94,4 @@ class Voters:
             if not isinstance(answer, Refused):
                 return
             if answer.reason is not Reason.STALE or self._clock.now() > deadline:
-                raise ClusterRefused(f"the cluster refused: {answer.detail}", reason=answer.reason.value)
+                raise error_of(answer)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from pydrm.agent.refusal import error_of
 from pydrm.clock import Clock
 from pydrm.core.answers import Done
 from pydrm.core.events import DeliveryKey
 from pydrm.core.ledger_commands import ReplayDeliveries
 from pydrm.core.state import State
-from pydrm.errors import Unavailable
 from pydrm.node import Node
 
 __all__ = ["FailedDelivery", "Webhooks"]
@@ -74,7 +74,7 @@ class Webhooks:
             command = ReplayDeliveries(tuple(keys[start : start + REPLAY_PART_MAX]))
             answer = await self._running().engine.propose(command, timeout=max(deadline - self._clock.now(), 0.0))
             if not isinstance(answer, Done):
-                raise Unavailable("this node lost its lease meanwhile; some may be tried anew: repeat it")
+                raise error_of(answer)
             replayed += answer.updated
         return replayed
 

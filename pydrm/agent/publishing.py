@@ -11,12 +11,13 @@ from hashlib import sha256
 import attrs
 
 from pydrm.agent.cluster import Proposer
-from pydrm.core.answers import Done, Reason, Refused
+from pydrm.agent.refusal import error_of
+from pydrm.core.answers import Done, Reason
 from pydrm.core.events import EVENT_ID_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from pydrm.core.ledger_commands import Publish, Publisher
 from pydrm.core.resource import Json
 from pydrm.core.topics import topic_problem
-from pydrm.errors import ClusterRefused, ConfigurationError, DrmError, Fenced, Superseded, Unavailable
+from pydrm.errors import ConfigurationError, Fenced
 
 __all__ = ["Publication", "Publishing", "event_id"]
 
@@ -44,7 +45,7 @@ def event_id(*parts: str | int | bytes) -> str:
     """
     hashed = sha256()
     for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode()
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
         hashed.update(b"%s%d:" % (type(part).__name__[:1].encode(), len(data)))
         hashed.update(data)
     return f"evt_{hashed.hexdigest()[:40]}"
@@ -79,23 +80,32 @@ class Publishing:
         answer = await self._proposer.propose(command, timeout=max(timeout, 0.0))
         if isinstance(answer, Done):
             return Publication(id, answer.created, bool(answer.unchanged))
-        raise _error_of(answer)
+        if answer.reason is Reason.STALE:
+            raise Fenced(f"nothing was published: {answer.detail}")
+        raise error_of(answer, request="publishing it")
 
 
 def _body(payload: bytes | str | Json) -> tuple[bytes, str]:
     if isinstance(payload, (bytes, bytearray, memoryview)):
         body, content_type = bytes(payload), "application/octet-stream"
     elif isinstance(payload, str):
-        body, content_type = payload.encode(), "text/plain; charset=utf-8"
+        body, content_type = _encoded(payload), "text/plain; charset=utf-8"
     else:
         try:
             text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"must be bytes, a string or JSON values: {error}", field="payload") from None
-        body, content_type = text.encode(), "application/json"
+        body, content_type = _encoded(text), "application/json"
     if len(body) > PAYLOAD_BYTES_MAX:
         raise ConfigurationError(f"has {len(body)} bytes, more than {PAYLOAD_BYTES_MAX}", field="payload")
     return body, content_type
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"is not valid Unicode: {error}", field="payload") from None
 
 
 def _checked_id(id: str) -> str:
@@ -106,18 +116,3 @@ def _checked_id(id: str) -> str:
         message = f"must be printable ASCII without spaces and full stops: {id!r}; pydrm.event_id makes one of anything"
         raise ConfigurationError(message, field="event_id")
     return id
-
-
-def _error_of(refused: Refused) -> DrmError:
-    message = f"nothing was published: {refused.detail or refused.reason.value}"
-    match refused.reason:
-        case Reason.STALE:
-            return Fenced(message)
-        case Reason.SUPERSEDED:
-            return Superseded(message, reason=refused.reason.value)
-        case Reason.EXPIRED | Reason.FORGOTTEN:
-            return Unavailable(
-                "this node lost its lease meanwhile; whether the event was published is unknown: repeat it"
-            )
-        case reason:
-            return ClusterRefused(message, reason=reason.value)

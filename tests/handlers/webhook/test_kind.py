@@ -393,6 +393,13 @@ def test_a_handler_publishes_under_its_hold():
     run(scene)
 
 
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
@@ -402,6 +409,12 @@ def test_a_handler_publishes_under_its_hold():
         ({"payload": {"a": object()}}, "payload"),
         ({"payload": float("nan")}, "payload"),
         ({"payload": bytes(262_145)}, "payload"),
+        ({"payload": "half \ud800"}, "payload"),
+        ({"payload": {"half": ["\ud800"]}}, "payload"),
+        ({"payload": {"\ud800": 1}}, "payload"),
+        ({"payload": deep(10_000)}, "payload"),
+        ({"topic": "half.\ud800"}, "topic"),
+        ({"event_id": "half\ud800"}, "event_id"),
         ({"event_id": "a.b"}, "event_id"),
         ({"event_id": ""}, "event_id"),
         ({"event_id": "ü"}, "event_id"),
