@@ -21,11 +21,11 @@ from typing import Any, Literal, cast
 import attrs
 
 from pydrm.address import checked_address, is_loopback, is_wildcard
-from pydrm.budgets import budget_of
 from pydrm.core.budget_commands import SetBudget
 from pydrm.core.records import SOURCE_PREFIX
 from pydrm.core.resource import Resource
 from pydrm.errors import ConfigurationError, InvalidResource
+from pydrm.limits import budget_of
 
 __all__ = ["Config"]
 
