@@ -8,26 +8,20 @@ are for the loop that `start` ran on; the plain ones read what this node knows a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-from msgspec.structs import replace
-
-from pydrm.agent.backoff import Backoff
-from pydrm.agent.cluster import Insistence
 from pydrm.agent.courier import Delivered
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.publishing import Publication
-from pydrm.agent.refusal import error_of
-from pydrm.budgets import budget_of, budget_rows, checked_group
+from pydrm.budgets import Budgets
 from pydrm.config import Config
-from pydrm.core.answers import Done, Refused
-from pydrm.core.budget_commands import SetBudget
-from pydrm.core.commands import AddResources, Command, ForceRelease, PauseResources, RemoveResources, ResumeResources
-from pydrm.core.records import Definition, NodeState, Phase
+from pydrm.configured import put_in_place
+from pydrm.core.commands import ForceRelease, PauseResources, RemoveResources, ResumeResources
+from pydrm.core.records import Phase
 from pydrm.core.resource import Json, Resource
 from pydrm.engine import Host, SystemHost, resource_of
 from pydrm.errors import ConfigurationError, Unavailable
@@ -35,8 +29,9 @@ from pydrm.handlers.built_in import BuiltIn
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
 from pydrm.handlers.installed import installed_kind
-from pydrm.intake import PART_DEFINITIONS_MAX, Intake, checked_id, checked_reason, flatten, parts
+from pydrm.intake import Intake, checked_id, checked_reason, flatten
 from pydrm.node import Node
+from pydrm.requests import Requests
 from pydrm.sources.registry import Sources
 from pydrm.status import status_of
 from pydrm.view import AssignmentView, assignment_views, resource_rows
@@ -44,10 +39,6 @@ from pydrm.voters import Voters
 from pydrm.webhooks import Webhooks
 
 __all__ = ["ResourceManager"]
-
-# So that the first of several nodes that start together does not load everything, only to give most of it away.
-COMPANY_TIMEOUT_S = 1.0
-POLL_S = 0.02
 
 C = TypeVar("C", bound=Callback)
 H = TypeVar("H", bound=Callable[..., Any])
@@ -81,7 +72,7 @@ class ResourceManager:
         resources: Added on start if absent.
         sources: Where further resources come from; added on start if absent. Tables as in the configuration file,
             whose `kind` is "http", "file" or the name of one of the app's; or resources of the kind "source.http" etc.
-        budgets: Limits by group, as `set_budget` has them; set on start for groups that have none.
+        budgets: Limits by group, as `budgets.set` has them; set on start for groups that have none.
         host: What the node stands on; for simulations.
 
     Raises:
@@ -164,8 +155,10 @@ class ResourceManager:
         self._sources = Sources(
             self._kinds, self._intake, lambda: self._running().engine, clock=self._clock, random=host.random
         )
+        self._requests = Requests(self._running, self._clock)
+        self.budgets = Budgets(self._running, self._requests)
         self.voters = Voters(self._running, self._clock)
-        self.webhooks = Webhooks(self._running, self._clock)
+        self.webhooks = Webhooks(self._running, self._requests, self._clock)
         self._node: Node | None = None
         self._life: asyncio.Task[None] | None = None
 
@@ -247,8 +240,14 @@ class ResourceManager:
             self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
         node = self._node
         await node.until_joined()
-        await self._set_configured()
-        await self._add_configured(node)
+        await put_in_place(
+            self._config,
+            node,
+            self._running,
+            intake=self._intake,
+            requests=self._requests,
+            clock=self._clock,
+        )
 
     async def stop(self) -> None:
         """Hand over what this node holds, resign its lease and stop; it keeps its vote. Idempotent."""
@@ -294,8 +293,7 @@ class ResourceManager:
             Unavailable: No majority answered within *timeout* seconds. It may still be added; repeat it.
         """
         flat = flatten(resources)
-        definitions = await self._intake.definitions(flat)
-        await self._add(definitions, timeout)
+        await self._requests.add(await self._intake.definitions(flat), timeout)
         return assignment_views(self._running().engine.state, ((resource.id, 0) for resource in flat))
 
     async def remove(self, *ids: str, timeout: float = 10) -> list[str]:
@@ -307,7 +305,7 @@ class ResourceManager:
         Raises:
             Unavailable: No majority answered within *timeout* seconds. It may still be removed; repeat it.
         """
-        return await self._propose_parts(RemoveResources, ids, timeout)
+        return await self._requests.about(ids, RemoveResources, timeout)
 
     async def pause(self, *ids: str, reason: str = "", timeout: float = 10) -> list[str]:
         """
@@ -323,7 +321,7 @@ class ResourceManager:
             Unavailable: No majority answered within *timeout* seconds. They may still be paused; repeat it.
         """
         why = checked_reason(reason)
-        return await self._propose_parts(lambda part: PauseResources(part, why), ids, timeout)
+        return await self._requests.about(ids, lambda part: PauseResources(part, why), timeout)
 
     async def resume(self, *ids: str, timeout: float = 10) -> list[str]:
         """
@@ -332,7 +330,7 @@ class ResourceManager:
         Raises:
             Unavailable: No majority answered within *timeout* seconds. They may still be resumed; repeat it.
         """
-        return await self._propose_parts(ResumeResources, ids, timeout)
+        return await self._requests.about(ids, ResumeResources, timeout)
 
     allocate = add
     deallocate = remove
@@ -350,7 +348,7 @@ class ResourceManager:
         why = checked_reason(reason)
         assignment = self._running().engine.state.assignments.get((checked_id(id), 0))
         token = assignment.holder.token if assignment is not None and assignment.holder is not None else 0
-        await self._propose(ForceRelease(id, 0, token, why), timeout)
+        await self._requests.ask(ForceRelease(id, 0, token, why), timeout)
 
     async def publish(
         self,
@@ -385,49 +383,6 @@ class ResourceManager:
             return await hold.publish(topic, payload, event_id=event_id, timeout=timeout)
         publishing = self._running().publishing
         return await publishing.publish(topic, payload, event_id=event_id, by=None, timeout=timeout)
-
-    async def set_budget(
-        self,
-        group: str,
-        *,
-        connects_per_second: float | None = None,
-        connections: int | None = None,
-        requests_per_second: float | None = None,
-        sessions_per_day: int | None = None,
-        timeout: float = 10,
-    ) -> None:
-        """
-        Limit what all nodes together do to the third party of *group*, in place of all its limits before.
-
-        A resource is of the group that its field `budget` names, or else of the one that its kind says: the host that
-        it connects to. docs/budgets.md says how exactly each limit is kept. Nothing that is open is closed.
-
-        Args:
-            connections: At once.
-            requests_per_second: For handlers that call `hold.may_request`.
-            sessions_per_day: Connections that are begun within any 24 hours.
-
-        Raises:
-            ConfigurationError: A limit cannot be one, or there is none; nothing was changed.
-            Unavailable: No majority answered within *timeout* seconds. It may still take effect; repeat it.
-        """
-        limits = {
-            "connects_per_second": connects_per_second,
-            "connections": connections,
-            "requests_per_second": requests_per_second,
-            "sessions_per_day": sessions_per_day,
-        }
-        await self._propose(budget_of(group, limits), timeout)
-
-    async def remove_budget(self, group: str, *, timeout: float = 10) -> bool:
-        """
-        Take all limits of *group* away; whether there were any. A holdback goes on until it is over.
-
-        Raises:
-            Unavailable: No majority answered within *timeout* seconds. It may still take effect; repeat it.
-        """
-        done = await self._propose(SetBudget(checked_group(group, "group")), timeout)
-        return done.updated > 0
 
     async def send(self, id: str, data: str | bytes, *, timeout: float = 10) -> Delivered:
         """
@@ -477,10 +432,6 @@ class ResourceManager:
         """{id, kind, state, holder, token, detail, next_try} of each resource, as this node knows it; by id."""
         return list(resource_rows(self._node.engine.state)) if self._node is not None else []
 
-    def budgets(self) -> list[dict[str, Any]]:
-        """Each group that is limited or held back, as this node knows it: see `pydrm.budgets.budget_rows`."""
-        return list(budget_rows(self._node.engine.state)) if self._node is not None else []
-
     def status(self) -> dict[str, Any]:
         """How this node sees its cluster, as JSON values."""
         return status_of(self._config, self._node, self._built_in.counts, now=self._clock.now())
@@ -491,68 +442,3 @@ class ResourceManager:
         if self._node is None or self._life is None or self._life.done():
             raise Unavailable("this manager does not run; start it first")
         return self._node
-
-    async def _add(self, definitions: list[Definition], timeout: float) -> None:
-        deadline = self._clock.now() + timeout
-        for command in _additions(definitions):
-            await self._propose(command, deadline - self._clock.now())
-
-    async def _propose_parts(
-        self, command: Callable[[tuple[str, ...]], Command], ids: tuple[str, ...], timeout: float
-    ) -> list[str]:
-        """Have *command* done about all of *ids*; which of them there were."""
-        ids = tuple(checked_id(id) for id in ids)
-        missing: set[str] = set()
-        deadline = self._clock.now() + timeout
-        for start in range(0, len(ids), PART_DEFINITIONS_MAX):
-            done = await self._propose(command(ids[start : start + PART_DEFINITIONS_MAX]), deadline - self._clock.now())
-            missing.update(done.missing)
-        return [id for id in dict.fromkeys(ids) if id not in missing]
-
-    async def _add_configured(self, node: Node) -> None:
-        state = node.engine.state
-        configured = (*self._config.resources, *self._config.sources)
-        absent = [resource for resource in configured if resource.id not in state.records]
-        if not absent:
-            return
-        await self._wait_for_company(node)
-        for command in _additions(await self._intake.definitions(absent), if_absent=True):
-            await self._insist(command)
-
-    async def _set_configured(self) -> None:
-        for budget in self._config.budgets:
-            await self._insist(replace(budget, if_absent=True))
-
-    async def _insist(self, command: Command) -> None:
-        """Have *command* done: the node has joined, so a majority was there and will be again. `stop` ends it."""
-
-        def make() -> Command:
-            self._running()
-            return command
-
-        backoff = Backoff(self._host.random, base_s=0.05, cap_s=1.0)
-        insistence = Insistence(self._running().engine, clock=self._clock, backoff=backoff)
-        while isinstance(answer := await insistence.say(make), Refused):
-            error = error_of(answer)
-            if not isinstance(error, Unavailable):
-                raise error
-            await insistence.rest()
-
-    async def _wait_for_company(self, node: Node) -> None:
-        deadline = self._clock.now() + COMPANY_TIMEOUT_S
-        while self._clock.now() < deadline:
-            nodes = [node.engine.state.nodes.get(name) for name in self._config.peers]
-            if all(other is not None and other.state is NodeState.ALIVE for other in nodes):
-                return
-            await self._clock.sleep(POLL_S)
-
-    async def _propose(self, command: Command, timeout: float) -> Done:
-        answer = await self._running().engine.propose(command, timeout=max(timeout, 0.0))
-        if isinstance(answer, Refused):
-            raise error_of(answer)
-        return answer
-
-
-def _additions(definitions: list[Definition], if_absent: bool = False) -> Iterator[AddResources]:
-    for part in parts(definitions):
-        yield AddResources(part, if_absent)
