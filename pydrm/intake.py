@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, cast, runtime_checkable
 
+import attrs
 from msgspec.structs import replace
 
 from pydrm.agent.detail import encodable, shown
@@ -38,9 +39,25 @@ class Subscriber(Protocol):
         """The patterns of the topics that it wants, of a definition that was checked."""
 
 
+@attrs.frozen
+class _Abilities:
+    """What a kind can do besides holding."""
+
+    kind: Kind
+    subscriber: Subscriber | None
+    grouped: Grouped | None
+
+    @classmethod
+    def of(cls, kind: Kind) -> _Abilities:
+        subscriber = kind if isinstance(kind, Subscriber) else None
+        return cls(kind, subscriber, kind if isinstance(kind, Grouped) else None)
+
+
 class Intake:
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
+        # By the kind's name. Asked once: what a protocol asks of a class costs more than all else that is done here.
+        self._abilities: dict[str, _Abilities] = {}
 
     def validate(self, resource: Resource) -> None:
         """
@@ -60,8 +77,13 @@ class Intake:
         _validate_give_up_after(resource)
         _validate_priority(resource)
         kind.validate(resource)
-        topics = kind.topics(resource) if isinstance(kind, Subscriber) else ()
-        return replace(definition_of(resource), topics=topics, group=_group(resource, kind))
+        abilities = self._abilities.get(resource.kind)
+        if abilities is None or abilities.kind is not kind:
+            abilities = self._abilities[resource.kind] = _Abilities.of(kind)
+        topics = abilities.subscriber.topics(resource) if abilities.subscriber is not None else ()
+        group = _group(resource, abilities.grouped)
+        definition = definition_of(resource)
+        return replace(definition, topics=topics, group=group) if topics or group else definition
 
     def parts(self, definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]:
         """*definitions*, in order, in as few parts as fit into commands."""
@@ -151,13 +173,13 @@ def _bytes_of(definition: Definition) -> int:
     return len(definition.fields) + named + topics + len(definition.group.encode()) + DEFINITION_OVERHEAD_BYTES
 
 
-def _group(resource: Resource, kind: Kind) -> str:
+def _group(resource: Resource, kind: Grouped | None) -> str:
     """What its field `budget` says, or else its kind."""
     said = "budget" in resource.fields
     group: object = ""
     if said:
         group = resource["budget"]
-    elif isinstance(kind, Grouped):
+    elif kind is not None:
         group = kind.group(resource)
     if group == "":
         return ""

@@ -44,7 +44,7 @@ class Requests:
     async def about(
         self, ids: Sequence[str], command: Callable[[tuple[str, ...]], Command], timeout: float
     ) -> list[str]:
-        """Have *command* done about all of *ids*; which of them there were. Raises ConfigurationError if one is no id."""
+        """Have *command* done about all of *ids*; which of them there were. ConfigurationError: one can be no id."""
         ids = [checked_id(id) for id in ids]
         missing: set[str] = set()
         deadline = self._clock.now() + timeout

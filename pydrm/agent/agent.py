@@ -8,19 +8,19 @@ the state; `reconcile` says what to do; here it is done, paced. Nothing here dec
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Coroutine, Iterable
-from functools import partial
 from itertools import islice
 from typing import Any
 
 from pydrm.agent.backoff import Backoff
-from pydrm.agent.budgets import Budgets, Gate
-from pydrm.agent.checkpoints import Checkpoints
+from pydrm.agent.budgets import Budgets
+from pydrm.agent.checkpoints import Bookmark, Checkpoints
 from pydrm.agent.cluster import Cluster
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
-from pydrm.agent.hold import Bookmark, Hold, LedgerAccess
+from pydrm.agent.hold import Hold, LedgerAccess
 from pydrm.agent.kind import Kind, Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.pace import Handoffs
@@ -30,7 +30,7 @@ from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
 from pydrm.core import handle_commands
 from pydrm.core.handle_commands import Failure, HandleReport
-from pydrm.core.records import AssignmentKey, Condition, Incarnation, Phase
+from pydrm.core.records import Assignment, AssignmentKey, Condition, Incarnation, Phase
 from pydrm.core.resource import Resource
 from pydrm.engine.codec import resource_of
 from pydrm.errors import ConfigurationError, Permanent
@@ -100,6 +100,10 @@ class Agent:
         self._tasks: asyncio.TaskGroup | None = None
 
         self._handles: dict[AssignmentKey, dict[int, Handle]] = {}
+        self._handle_of: dict[asyncio.Task[None], Handle] = {}
+        # One of each, for all: what is made for each handle is looked at by each full run of Python's collector.
+        self._on_told, self._on_gave_up, self._on_gone = self._told, self._gave_up, self._gone
+        self._context = contextvars.copy_context()
         self._let_go: dict[AssignmentKey, set[int]] = {}
         self._to_open: dict[int, AssignmentKey] = {}
         self._to_close: dict[int, AssignmentKey] = {}
@@ -327,8 +331,9 @@ class Agent:
         state = self._cluster.state
         record = state.records.get(key[0])
         # It has waited in a queue, and the state may have gone on without this loop having heard of it yet.
-        wanted = wishes(state.assignments.get(key), record, (self._node, self._incarnation))
-        if record is None or wanted.get(token) is not Wish.OPEN:
+        assignment = state.assignments.get(key)
+        wanted = wishes(assignment, record, (self._node, self._incarnation))
+        if record is None or assignment is None or wanted.get(token) is not Wish.OPEN:
             self.changed([key])
             return
         resource = resource_of(record.definition)
@@ -339,9 +344,9 @@ class Agent:
             fence=self._fence,
             clock=self._clock,
             backoff=Backoff(self._random),
-            give_up_after=self._patience(key, resource),
-            told=self._told,
-            gave_up=self._gave_up,
+            give_up_after=self._patience(assignment, resource),
+            told=self._on_told,
+            gave_up=self._on_gave_up,
             gate=gate,
         )
         hold = Hold(
@@ -353,9 +358,7 @@ class Agent:
             fence=self._fence,
             clock=self._clock,
             tell=handle.tell,
-            checkpoints=Bookmark(
-                note=partial(self._checkpoints.note, key, token), newest=partial(self._checkpoints.newest, key, token)
-            ),
+            checkpoints=Bookmark(self._checkpoints, key, token),
             ledger=self._ledger,
             budget=gate,
         )
@@ -364,7 +367,8 @@ class Agent:
         self._handles.setdefault(key, {})[token] = handle
         task = self._tasks.create_task(handle.live(kind, hold), name=f"pydrm {resource.id}")
         handle.owns(task)
-        task.add_done_callback(partial(self._gone, handle, gate))
+        self._handle_of[task] = handle
+        task.add_done_callback(self._on_gone, context=self._context)
         # After a fence the cluster may still think of it as open.
         self._reporter.reported(HandleReport(*key, token, handle.condition))
 
@@ -389,8 +393,9 @@ class Agent:
             for handle in handles.values():
                 handle.cut()
 
-    def _gone(self, handle: Handle, gate: Gate | None, task: asyncio.Task[None]) -> None:
-        self._budgets.forget(gate)
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        handle = self._handle_of.pop(task)
+        self._budgets.forget(handle.token)
         handles = self._handles[handle.key]
         del handles[handle.token]
         if not handles:
@@ -436,12 +441,12 @@ class Agent:
         assignment = self._cluster.state.assignments.get(key)
         return assignment.failed if assignment is not None else ()
 
-    def _patience(self, key: AssignmentKey, resource: Resource) -> int:
+    def _patience(self, assignment: Assignment, resource: Resource) -> int:
         """How many failures in a row are enough; 0: never."""
         number = resource.get("give_up_after", self._give_up_after)
         limit = number if isinstance(number, int) else self._give_up_after
         # It was here before, and all others had it since.
-        return min(limit, 1) if (self._node, self._incarnation) in self._failed(key) else limit
+        return min(limit, 1) if (self._node, self._incarnation) in assignment.failed else limit
 
 
 class _Unusable:

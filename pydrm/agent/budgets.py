@@ -73,7 +73,8 @@ class Budgets:
         self._tasks: asyncio.TaskGroup | None = None
         self._lines: dict[str, Line] = {}
         self._requests: dict[str, tuple[asyncio.Lock, Allowance]] = {}
-        self._gates: dict[str, dict[int, Gate]] = {}
+        self._gates: dict[int, Gate] = {}
+        self._of_group: dict[str, dict[int, Gate]] = {}
         self._counted: set[str] = set()  # Groups whose connections are counted; what was open by then is, too.
         backoff = partial(Backoff, random, base_s=0.05, cap_s=1.0)
         self.holdbacks = Holdbacks(node, incarnation, cluster, clock=clock, backoff=backoff())
@@ -109,15 +110,16 @@ class Budgets:
         if not group:
             return None
         gate = Gate(self, key, token, group, priority if isinstance(priority, int) else 0)
-        self._gates.setdefault(group, {})[token] = gate
+        self._gates[token] = self._of_group.setdefault(group, {})[token] = gate
         return gate
 
-    def forget(self, gate: Gate | None) -> None:
-        """Nothing is left of the handle."""
+    def forget(self, token: int) -> None:
+        """Nothing is left of the handle under *token*."""
+        gate = self._gates.pop(token, None)
         if gate is not None:
-            del self._gates[gate.group][gate.token]
-            if not self._gates[gate.group]:
-                del self._gates[gate.group]
+            del self._of_group[gate.group][token]
+            if not self._of_group[gate.group]:
+                del self._of_group[gate.group]
 
     def changed(self, group: str) -> None:
         """The group's budget is another one."""
@@ -130,7 +132,7 @@ class Budgets:
             self._counted.discard(group)
         elif group not in self._counted:
             self._counted.add(group)
-            for gate in self._gates.get(group, {}).values():
+            for gate in self._of_group.get(group, {}).values():
                 self.entered(gate)
 
     def clear(self) -> None:
@@ -248,7 +250,7 @@ class Budgets:
         return claim is not None and claim.permit != "" and claim.permitted == given.permitted
 
     def _is_uncounted(self, take: Take) -> bool:
-        gate = self._gates.get(take.group, {}).get(take.token)
+        gate = self._gates.get(take.token)
         return gate is not None and gate.inside and not self.has_permit(gate.key, take.token, take.group)
 
 

@@ -24,7 +24,7 @@ from pydrm.core.records import AssignmentKey
 from pydrm.core.state import State
 from pydrm.errors import DrmError, Fenced
 
-__all__ = ["Checkpoints"]
+__all__ = ["Bookmark", "Checkpoints"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,21 @@ class _Noted:
     saved: asyncio.Future[None]
     due_at: float
     under_way: bool = False
+
+
+@attrs.frozen(eq=False)
+class Bookmark:
+    """One handle's place in `Checkpoints`."""
+
+    _checkpoints: Checkpoints
+    _key: AssignmentKey
+    _token: int
+
+    def note(self, value: bytes) -> asyncio.Future[None]:
+        return self._checkpoints.note(self._key, self._token, value)
+
+    def newest(self) -> bytes | None:
+        return self._checkpoints.newest(self._key, self._token)
 
 
 class Checkpoints:

@@ -19,22 +19,24 @@ class Fence:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._handles: dict[int, list[socket.socket]] = {}
+        # Most sockets are one handle's only one; and an empty tuple is no object more for Python's collector.
+        self._handles: dict[int, tuple[socket.socket, ...]] = {}
 
     def opened(self, token: int) -> None:
         """From now on there may be a handle under *token*. To be called before anything is connected."""
         with self._lock:
-            self._handles.setdefault(token, [])
+            self._handles.setdefault(token, ())
 
     def register(self, token: int, sock: socket.socket) -> None:
         """The handle uses *sock*. An object, not a number: a number may be another's by the time it is cut."""
         with self._lock:
-            self._handles.setdefault(token, []).append(sock)
+            self._handles[token] = (*self._handles.get(token, ()), sock)
 
     def forget(self, token: int, sock: socket.socket) -> None:
         """*sock* is closed; the handle may get another one."""
-        with self._lock, contextlib.suppress(ValueError):
-            self._handles.get(token, []).remove(sock)
+        with self._lock:
+            if token in self._handles:
+                self._handles[token] = tuple(other for other in self._handles[token] if other is not sock)
 
     def closed(self, token: int) -> None:
         """Nothing is left of the handle."""

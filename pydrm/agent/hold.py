@@ -79,18 +79,14 @@ class Message:
         await self.hold.send(data)
 
 
-@attrs.frozen
-class Bookmark:
-    """
-    Where a hold's checkpoints go; the agent's.
+class Bookmark(Protocol):
+    """Where a hold's checkpoints go; the agent's."""
 
-    Attributes:
-        note: Has a value saved; done when it is.
-        newest: What was noted last under this hold, or else what was saved last; None if nothing was.
-    """
+    def note(self, value: bytes) -> asyncio.Future[None]:
+        """Have *value* saved; done when it is."""
 
-    note: Callable[[bytes], asyncio.Future[None]]
-    newest: Callable[[], bytes | None]
+    def newest(self) -> bytes | None:
+        """What was noted last under this hold, or else what was saved last; None if nothing was."""
 
 
 @attrs.frozen
@@ -170,7 +166,7 @@ class Hold:
         self._checkpoints = checkpoints
         self._ledger = ledger
         self._budget = budget
-        self._sockets: list[socket.socket] = []
+        self._sockets: tuple[socket.socket, ...] = ()
         self._sender: Sender | None = None
         self._revoked = False
 
@@ -331,11 +327,11 @@ class Hold:
         Raises:
             Fenced: The hold is over already; do not connect.
         """
-        for old in [old for old in self._sockets if old.fileno() == -1]:
-            self._sockets.remove(old)
-            self._fence.forget(self.token, old)
+        for old in self._sockets:
+            if old.fileno() == -1:
+                self._fence.forget(self.token, old)
         # Registered first: were it checked first, the lease could end in between with nobody to shut this one.
-        self._sockets.append(sock)
+        self._sockets = (*(old for old in self._sockets if old.fileno() != -1), sock)
         self._fence.register(self.token, sock)
         if not self.valid:
             raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")
@@ -351,5 +347,5 @@ class Hold:
             # Not connected yet, or gone already: then there is nothing to cut.
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        self._sockets.clear()
+        self._sockets = ()
         self._sender = None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import Handle
-from pydrm.agent.hold import Bookmark, GroupBudget, Hold
+from pydrm.agent.hold import GroupBudget, Hold
 from pydrm.agent.kind import Kind
 from pydrm.agent.lease import Lease
 from pydrm.clock import SystemClock
@@ -74,13 +74,18 @@ class Held:
             fence=self.fence,
             clock=clock,
             tell=self.handle.tell,
-            checkpoints=Bookmark(note=self._note, newest=lambda: self.checkpoint),
+            checkpoints=self,
             budget=budget,
         )
         self.task = asyncio.create_task(self.handle.live(kind, self.hold))
         self.handle.owns(self.task)
 
-    def _note(self, value: bytes) -> asyncio.Future[None]:
+    def newest(self) -> bytes | None:
+        """Of the hold's `Bookmark`."""
+        return self.checkpoint
+
+    def note(self, value: bytes) -> asyncio.Future[None]:
+        """Of the hold's `Bookmark`: it is saved at once."""
         self.checkpoint = value
         saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         saved.set_result(None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
 
 from pydrm.agent.fence import Fence
-from pydrm.agent.hold import Bookmark, Hold
+from pydrm.agent.hold import Hold
 from pydrm.agent.lease import Lease
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
@@ -26,6 +27,14 @@ class HandClock:
 
     async def sleep(self, seconds: float) -> None:
         self.time_s += seconds
+
+
+class NoCheckpoints:
+    def note(self, value: bytes) -> asyncio.Future[None]:
+        raise AssertionError("nothing is saved here")
+
+    def newest(self) -> None:
+        return None
 
 
 class Scene:
@@ -47,7 +56,7 @@ class Scene:
             fence=self.fence,
             clock=self.clock,
             tell=lambda condition, detail: self.told.append((condition, detail)),
-            checkpoints=Bookmark(note=lambda value: self.noted.append(value), newest=lambda: None),
+            checkpoints=NoCheckpoints(),
         )
 
 
@@ -130,8 +139,8 @@ def test_a_handler_that_reconnects_for_years_does_not_pile_up_closed_sockets() -
     with last, theirs:
         scene.hold.guard(last)
 
-        assert scene.hold._sockets == [last]
-        assert scene.fence._handles == {7: [last]}
+        assert scene.hold._sockets == (last,)
+        assert scene.fence._handles == {7: (last,)}
 
 
 def test_a_handler_says_how_its_resource_is() -> None:
