@@ -256,6 +256,9 @@ class Agent:
         wanted = wishes(assignment, state.records.get(key[0]), (self._node, self._incarnation))
         for token in {*had, *wanted}:
             self._unqueue(token)
+        if assignment is not None and any(wish in (Wish.OPEN, Wish.KEEP) for wish in wanted.values()):
+            # With what is released it is given back anyway.
+            self._budgets.look(assignment)
         for action in reconcile(wanted, had):
             match action.deed:
                 case Deed.OPEN:

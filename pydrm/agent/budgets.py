@@ -6,7 +6,8 @@
              sessions are counted, and until this node's share of the rate has room for it (see `budget_line`).
     Rule 3.  A permit is kept over a short wait for the next try: the third party often counts it that long too, and a
              commit takes time. It is given back before a longer one, and for good after the last try, so that others
-             can connect meanwhile.
+             can connect meanwhile. And whenever it is seen that there is no handle that could use it, such as when one
+             was cut between the grant and the connection.
     Rule 4.  What is open when connections begin to be counted is counted too.
 """
 
@@ -30,7 +31,7 @@ from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
 from pydrm.core.answers import Done
 from pydrm.core.budget_commands import Return, ReturnPermits, Take, TakePermits
-from pydrm.core.records import AssignmentKey, Holder
+from pydrm.core.records import Assignment, AssignmentKey, Holder
 from pydrm.errors import Unavailable
 
 __all__ = ["PERMIT_KEPT_S", "Budgets", "Gate"]
@@ -121,6 +122,14 @@ class Budgets:
             if not self._of_group[gate.group]:
                 del self._of_group[gate.group]
 
+    def look(self, assignment: Assignment) -> None:
+        """Give back what this node has of permits for *assignment* though nothing can use them."""
+        for claim in assignment.claims():
+            if claim.permit and (claim.node, claim.incarnation) == (self._node, self._incarnation()):
+                gate = self._gates.get(claim.token)
+                if gate is None or gate.rests:
+                    self._returns.put(Return(*assignment.key, claim.token, claim.permitted))
+
     def changed(self, group: str) -> None:
         """The group's budget is another one."""
         budget = self._cluster.state.budgets.get(group)
@@ -194,10 +203,10 @@ class Budgets:
                     return
                 await self._clock.sleep(min(wait_s, POLL_S))
 
-    def give_back(self, gate: Gate) -> None:
-        claim = self._claim(gate.key, gate.token)
-        if claim is not None and claim.permit:
-            self._returns.put(Return(*gate.key, gate.token, claim.permitted))
+    def left(self, gate: Gate) -> None:
+        assignment = self._cluster.state.assignments.get(gate.key)
+        if assignment is not None:
+            self.look(assignment)
 
     # --- what lines call ---------------------------------------------------------------------------------------------
 
@@ -262,6 +271,7 @@ class Gate:
     Attributes:
         priority: The higher goes first, among those that wait on this node.
         inside: Whether it may have something open.
+        rests: Whether it will not for a while.
     """
 
     _budgets: Budgets
@@ -270,16 +280,18 @@ class Gate:
     group: str
     priority: int
     inside: bool = False
+    rests: bool = False
 
     async def enter(self, waits: Callable[[str], None]) -> None:
+        self.rests = False
         await self._budgets.enter(self, waits)
         self.inside = True
         self._budgets.entered(self)
 
     def leave(self, delay: float | None) -> None:
         self.inside = False
-        if delay is None or delay > PERMIT_KEPT_S:
-            self._budgets.give_back(self)
+        self.rests = delay is None or delay > PERMIT_KEPT_S
+        self._budgets.left(self)
 
     async def may_request(self) -> None:
         await self._budgets.may_request(self.group)

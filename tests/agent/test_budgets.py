@@ -17,6 +17,7 @@ from pydrm.core.answers import Done
 from pydrm.core.budget_commands import EndHour, HoldBack, ReturnPermits, TakePermits
 from pydrm.core.budget_records import Budget
 from pydrm.core.changes import BudgetChanged
+from pydrm.core.commands import Command
 from pydrm.core.records import Condition
 from pydrm.errors import Fenced, Permanent, Temporary
 from tests.agent.stage import Actor, Company, NodeOnStage, play, until
@@ -409,6 +410,57 @@ def test_one_that_has_failed_for_good_gives_its_permit_back() -> None:
         await until(lambda: company.is_open("s"))
 
         assert company.condition("r") is Condition.FAILED
+
+    play(scene)
+
+
+def test_a_handle_that_was_cut_off_gives_its_permit_back() -> None:
+    """Its lease may go on, and then it asks again; meanwhile others can connect."""
+
+    async def scene() -> None:
+        company = Company()
+        third = ThirdParty(company)
+        a, _ = third.node("a"), third.node("b")
+        company.limit(API, connections=1)
+        company.add("r", group=API)
+        await until(lambda: company.is_open("r", by="a"))
+        company.add("s", group=API)
+        await asyncio.sleep(1)
+        assert third.connected() == 1
+
+        a.lose_lease()
+        await until(lambda: company.is_open("s", by="b"))
+        a.regain_lease()
+        await asyncio.sleep(5)
+        assert third.connected() == third.most_at_once() == 1
+
+        company.remove("s")
+        await until(lambda: company.is_open("r", by="a"))
+
+    play(scene)
+
+
+def test_a_permit_that_is_granted_when_its_handle_is_gone_is_given_back() -> None:
+    """The grant was under way when the handle was cut."""
+
+    async def scene() -> None:
+        company = Company()
+        third = ThirdParty(company)
+        a, _ = third.node("a"), third.node("b")
+
+        def cut_before_the_grant(command: Command) -> bool:
+            if isinstance(command, TakePermits) and command.node == "a":
+                a.lose_lease()
+            return False
+
+        company.refuse = cut_before_the_grant
+        company.limit(API, connections=1)
+        company.add("r", group=API)
+        await until(lambda: any(isinstance(command, TakePermits) for command in company.commands))
+        company.add("s", group=API)
+        await until(lambda: company.is_open("s", by="b"))
+
+        assert [visit.node for visit in third.visits] == ["b"]
 
     play(scene)
 
