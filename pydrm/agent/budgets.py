@@ -31,7 +31,7 @@ from pydrm.agent.shares import Shares
 from pydrm.clock import Clock, Random
 from pydrm.core.answers import Done
 from pydrm.core.budget_commands import Return, ReturnPermits, Take, TakePermits
-from pydrm.core.records import Assignment, AssignmentKey, Holder
+from pydrm.core.records import Assignment, AssignmentKey
 from pydrm.errors import Unavailable
 
 __all__ = ["PERMIT_KEPT_S", "Budgets", "Gate"]
@@ -227,7 +227,7 @@ class Budgets:
         )
 
     def has_permit(self, key: AssignmentKey, token: int, group: str) -> bool:
-        claim = self._claim(key, token)
+        claim = self._cluster.state.claim(key, token)
         return claim is not None and claim.permit == group and not self._returns.holds(token)
 
     async def ask(self, takes: list[Take]) -> set[int] | None:
@@ -249,13 +249,8 @@ class Budgets:
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
-    def _claim(self, key: AssignmentKey, token: int) -> Holder | None:
-        assignment = self._cluster.state.assignments.get(key)
-        claims = assignment.claims() if assignment is not None else ()
-        return next((claim for claim in claims if claim.token == token), None)
-
     def _is_kept(self, given: Return) -> bool:
-        claim = self._claim((given.resource, given.slot), given.token)
+        claim = self._cluster.state.claim((given.resource, given.slot), given.token)
         return claim is not None and claim.permit != "" and claim.permitted == given.permitted
 
     def _is_uncounted(self, take: Take) -> bool:

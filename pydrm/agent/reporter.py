@@ -15,7 +15,7 @@ from pydrm.agent.cluster import Cluster
 from pydrm.agent.outbox import Outbox
 from pydrm.clock import Clock, Random
 from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report
-from pydrm.core.records import AssignmentKey, Holder, Phase
+from pydrm.core.records import AssignmentKey, Phase
 
 __all__ = ["Reporter"]
 
@@ -100,10 +100,11 @@ class Reporter:
             tasks.create_task(self._failures.run(), name="pydrm failures")
 
     def _is_news(self, report: HandleReport) -> bool:
-        claim = self._claim((report.resource, report.slot), report.token)
-        if claim is None:
+        assignment = self._cluster.state.assignments.get((report.resource, report.slot))
+        claim = assignment.claim(report.token) if assignment is not None else None
+        if assignment is None or claim is None:
             return False
-        if report.proven and self._cluster.state.assignments[report.resource, report.slot].failed:
+        if report.proven and assignment.failed:
             return True
         said = (claim.condition, claim.detail, claim.next_try_ms)
         return said != (report.condition, report.detail, report.next_try_ms)
@@ -113,8 +114,3 @@ class Reporter:
         assignment = self._cluster.state.assignments.get((failure.resource, failure.slot))
         holder = assignment.holder if assignment is not None and assignment.phase is Phase.HELD else None
         return holder is not None and holder.token == failure.token
-
-    def _claim(self, key: AssignmentKey, token: int) -> Holder | None:
-        assignment = self._cluster.state.assignments.get(key)
-        claims = assignment.claims() if assignment is not None else ()
-        return next((claim for claim in claims if claim.token == token), None)

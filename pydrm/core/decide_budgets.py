@@ -23,7 +23,7 @@ from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.budget_commands import EndHoldback, EndHour, HoldBack, ReturnPermits, SetBudget, Take, TakePermits
 from pydrm.core.budget_records import Budget, Holdback
 from pydrm.core.changes import BudgetChanged, BudgetDropped, Cause, Change
-from pydrm.core.decision import Decision, claim_of, current, refused
+from pydrm.core.decision import Decision, current, refused
 from pydrm.core.draft import Draft
 from pydrm.core.records import REASON_CHARACTERS_MAX, Assignment, Holder
 from pydrm.core.state import State
@@ -76,13 +76,12 @@ def decide_take(state: State, command: TakePermits) -> Decision:
     purse = _Purse(state)
     missing = []
     for take in command.takes:
-        key = (take.resource, take.slot)
-        assignment = draft.assignment(key)
-        claim = claim_of(assignment, command.node, command.incarnation, take.token) if assignment is not None else None
-        if assignment is None or claim is None or claim in assignment.excluded or not purse.grant(claim, take):
+        claimed = draft.claimed((node.name, node.incarnation), (take.resource, take.slot), take.token)
+        if claimed is None or claimed[1] in claimed[0].excluded or not purse.grant(claimed[1], take):
             missing.append(take.resource)
         elif purse.limits_connections(take.group):
             # Counted each time, so that what was given back before comes too late.
+            assignment, claim = claimed
             permitted = replace(claim, permit=take.group, permitted=claim.permitted + 1)
             _put(draft, assignment, claim, permitted)
     return Decision(Done(missing=tuple(missing)), (*draft.changes, *purse.changes()))
@@ -95,10 +94,9 @@ def decide_return(state: State, command: ReturnPermits) -> Decision:
         return Decision(node)
     draft = Draft(state)
     for given in command.returns:
-        assignment = draft.assignment((given.resource, given.slot))
-        claim = claim_of(assignment, command.node, command.incarnation, given.token) if assignment else None
-        if assignment is not None and claim is not None and claim.permit and claim.permitted == given.permitted:
-            _put(draft, assignment, claim, replace(claim, permit=""))
+        claimed = draft.claimed((node.name, node.incarnation), (given.resource, given.slot), given.token)
+        if claimed is not None and claimed[1].permit and claimed[1].permitted == given.permitted:
+            _put(draft, *claimed, replace(claimed[1], permit=""))
     return Decision(Done(), tuple(draft.changes))
 
 

@@ -8,10 +8,10 @@ overlap there are two for a moment: then the one with the newer token has the la
 from __future__ import annotations
 
 from pydrm.core.answers import Done, Reason, Refused
-from pydrm.core.decision import Decision, claim_of, current, refused
+from pydrm.core.decision import Decision, current, refused
 from pydrm.core.draft import Draft
 from pydrm.core.handle_commands import SaveCheckpoints
-from pydrm.core.records import CHECKPOINT_BYTES_MAX, AssignmentKey, Checkpoint
+from pydrm.core.records import CHECKPOINT_BYTES_MAX, AssignmentKey, Checkpoint, Incarnation
 from pydrm.core.state import State
 
 __all__ = ["decide_save", "save_one"]
@@ -27,19 +27,18 @@ def decide_save(state: State, command: SaveCheckpoints) -> Decision:
     draft = Draft(state)
     missing = []
     for save in command.saves:
-        key = (save.resource, save.slot)
-        if not save_one(draft, command.node, command.incarnation, key, save.token, save.value):
+        if not save_one(draft, (node.name, node.incarnation), (save.resource, save.slot), save.token, save.value):
             missing.append(save.resource)
     return Decision(Done(missing=tuple(missing)), tuple(draft.changes))
 
 
-def save_one(draft: Draft, node: str, incarnation: int, key: AssignmentKey, token: int, value: bytes) -> bool:
+def save_one(draft: Draft, by: Incarnation, key: AssignmentKey, token: int, value: bytes) -> bool:
     """Note one checkpoint; False if it is not this one's to save."""
-    assignment = draft.assignment(key)
-    if assignment is None or len(value) > CHECKPOINT_BYTES_MAX:
+    claimed = draft.claimed(by, key, token)
+    if claimed is None or len(value) > CHECKPOINT_BYTES_MAX:
         return False
-    claim = claim_of(assignment, node, incarnation, token)
-    if claim is None or claim in assignment.excluded:
+    assignment, claim = claimed
+    if claim in assignment.excluded:
         return False
     old = draft.checkpoint(key)
     if old is not None and old.token > token:

@@ -12,11 +12,11 @@ from pydrm.core.answers import Done, Refused
 from pydrm.core.changes import Cause
 from pydrm.core.commands import Place
 from pydrm.core.decide_checkpoints import save_one
-from pydrm.core.decision import Decision, claim_of, current
+from pydrm.core.decision import Decision, current
 from pydrm.core.draft import Draft
 from pydrm.core.handle_commands import Handle, HandleReport, Release, Report
 from pydrm.core.handoff import Event
-from pydrm.core.records import Condition
+from pydrm.core.records import Condition, Incarnation
 from pydrm.core.state import State
 
 __all__ = ["decide_place", "decide_release", "decide_report"]
@@ -28,20 +28,18 @@ def decide_release(state: State, command: Release) -> Decision:
         return Decision(node)
     draft = Draft(state)
     for handle in command.handles:
-        _release_one(draft, command, handle)
+        _release_one(draft, (node.name, node.incarnation), handle)
     return Decision(Done(), tuple(draft.changes))
 
 
-def _release_one(draft: Draft, command: Release, handle: Handle) -> None:
+def _release_one(draft: Draft, by: Incarnation, handle: Handle) -> None:
     key = (handle.resource, handle.slot)
-    assignment = draft.assignment(key)
-    if assignment is None:
+    claimed = draft.claimed(by, key, handle.token)
+    if claimed is None:
         return
-    claim = claim_of(assignment, command.node, command.incarnation, handle.token)
-    if claim is None:
-        return
+    assignment, claim = claimed
     if handle.checkpoint:
-        save_one(draft, command.node, command.incarnation, key, handle.token, handle.checkpoint)
+        save_one(draft, by, key, handle.token, handle.checkpoint)
     if claim is assignment.holder:
         draft.happen(key, Event.RELEASED, Cause.RELEASED)
     elif claim is assignment.target:
@@ -56,18 +54,16 @@ def decide_report(state: State, command: Report) -> Decision:
         return Decision(node)
     draft = Draft(state)
     for report in command.reports:
-        _report_one(draft, command, report)
+        _report_one(draft, (node.name, node.incarnation), report)
     return Decision(Done(), tuple(draft.changes))
 
 
-def _report_one(draft: Draft, command: Report, report: HandleReport) -> None:
+def _report_one(draft: Draft, by: Incarnation, report: HandleReport) -> None:
     key = (report.resource, report.slot)
-    assignment = draft.assignment(key)
-    if assignment is None:
+    claimed = draft.claimed(by, key, report.token)
+    if claimed is None:
         return
-    claim = claim_of(assignment, command.node, command.incarnation, report.token)
-    if claim is None:
-        return
+    assignment, claim = claimed
     if report.proven and claim is assignment.holder and assignment.failed:
         assignment = replace(assignment, failed=())
         draft.change(assignment, Cause.REPORTED)

@@ -72,17 +72,15 @@ def decide_give_up(state: State, command: GiveUp) -> Decision:
     draft = Draft(state)
     for failure in command.failures:
         key = (failure.resource, failure.slot)
-        assignment = draft.assignment(key)
-        holder = assignment.holder if assignment is not None else None
-        mine = (command.node, command.incarnation, failure.token)
-        if assignment is None or holder is None or (holder.node, holder.incarnation, holder.token) != mine:
+        mine = (node.name, node.incarnation)
+        claimed = draft.claimed(mine, key, failure.token)
+        if claimed is None or claimed[1] is not claimed[0].holder or claimed[0].phase is not Phase.HELD:
             continue
-        if assignment.phase is not Phase.HELD:
-            continue
+        assignment = claimed[0]
         living = tuple([incarnation for incarnation in assignment.failed if state.is_current(incarnation)])
         if living != assignment.failed:
             draft.change(replace(assignment, failed=living), Cause.GIVEN_UP)
-        if _others(state, assignment, mine[:2]):
+        if _others(state, assignment, mine):
             draft.happen(key, Event.GIVEN_UP, Cause.GIVEN_UP)
         else:
             duration_ms = max(command.quarantine_ms, 0)

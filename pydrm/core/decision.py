@@ -8,10 +8,10 @@ import msgspec
 
 from pydrm.core.answers import Answer, Reason, Refused
 from pydrm.core.changes import Change
-from pydrm.core.records import Assignment, Holder, Node
+from pydrm.core.records import Node
 from pydrm.core.state import State
 
-__all__ = ["Decision", "claim_of", "current", "refused"]
+__all__ = ["Decision", "current", "refused"]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -34,11 +34,3 @@ def current(state: State, name: str, incarnation: int) -> Node | Refused:
     if not node.lives:
         return Refused(Reason.EXPIRED, f"incarnation {incarnation} of {name} has ended")
     return node
-
-
-def claim_of(assignment: Assignment, node: str, incarnation: int, token: int) -> Holder | None:
-    """The claim that this very incarnation has under this very token, if it has it."""
-    for claim in assignment.claims():
-        if (claim.node, claim.incarnation, claim.token) == (node, incarnation, token):
-            return claim
-    return None

@@ -53,6 +53,14 @@ class Draft:
     def assignment(self, key: AssignmentKey) -> Assignment | None:
         return self._assignments[key] if key in self._assignments else self._state.assignments.get(key)
 
+    def claimed(self, by: Incarnation, key: AssignmentKey, token: int) -> tuple[Assignment, Holder] | None:
+        """The assignment, and the claim that this very incarnation has on it under this very token, if it has it."""
+        assignment = self.assignment(key)
+        claim = assignment.claim(token) if assignment is not None else None
+        if assignment is None or claim is None or (claim.node, claim.incarnation) != by:
+            return None
+        return assignment, claim
+
     def record(self, resource: str) -> Record | None:
         return self._records[resource] if resource in self._records else self._state.records.get(resource)
 

@@ -235,6 +235,13 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, array_like=True):
             claims = (self.holder, *claims)
         return claims
 
+    def claim(self, token: int) -> Holder | None:
+        """The claim under *token*; None if there is none. A token is of one claim only, for ever."""
+        for claim in self.claims():
+            if claim.token == token:
+                return claim
+        return None
+
     def parts(self) -> tuple[object, ...]:
         parts: tuple[object, ...]
         parts = (

@@ -38,7 +38,7 @@ from pydrm.core.changes import (
 from pydrm.core.index import Index
 from pydrm.core.ledger import Ledger
 from pydrm.core.queue import Queue
-from pydrm.core.records import AssignmentKey, AuditEntry, Incarnation, Node, ParkedCause, Record
+from pydrm.core.records import AssignmentKey, AuditEntry, Holder, Incarnation, Node, ParkedCause, Record
 from pydrm.core.sessions import Sessions
 from pydrm.core.settings import Settings
 from pydrm.core.sharded_table import AssignmentTable, CheckpointTable, RecordTable
@@ -111,6 +111,11 @@ class State:
         """How many `held_by` would name; at no cost. From any thread."""
         claims = self.index.claims.get((node, incarnation))
         return len(claims) if claims is not None else 0
+
+    def claim(self, key: AssignmentKey, token: int) -> Holder | None:
+        """Who has a claim on *key* under *token*, if somebody has. From any thread."""
+        assignment = self.assignments.get(key)
+        return assignment.claim(token) if assignment is not None else None
 
     def is_current(self, incarnation: Incarnation) -> bool:
         """Whether this incarnation's lease has not been ended."""
