@@ -429,7 +429,11 @@ class ResourceManager:
         return self._node is not None and self._node.agent.holds(id)
 
     def resources(self) -> list[dict[str, Any]]:
-        """{id, kind, state, holder, token, detail, next_try} of each resource, as this node knows it; by id."""
+        """
+        {id, kind, state, holder, token, detail, next_try, source} of each resource, as this node knows it; by id.
+
+        *source* is the one that owns it; None for what the app has added.
+        """
         return list(resource_rows(self._node.engine.state)) if self._node is not None else []
 
     def status(self) -> dict[str, Any]:

@@ -58,7 +58,11 @@ def assignment_views(state: State, keys: Iterable[AssignmentKey] | None = None) 
 
 
 def resource_rows(state: State) -> list[dict[str, Json]]:
-    """{id, kind, state, holder, token, detail, next_try} of each resource, by id."""
+    """
+    {id, kind, state, holder, token, detail, next_try, source} of each resource, by id.
+
+    *source* is the one that owns it; None for what the app has added.
+    """
     views = {view.resource: view for view in assignment_views(state)}
     rows: list[dict[str, Json]] = []
     for id, record in sorted(state.records.items()):
@@ -72,6 +76,7 @@ def resource_rows(state: State) -> list[dict[str, Json]]:
                 "token": view.token,
                 "detail": view.detail,
                 "next_try": view.next_try,
+                "source": record.owner or None,
             }
         )
     return rows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from pydrm.core.commands import PauseResources
-from pydrm.core.handle_commands import HandleReport, Report
-from pydrm.core.records import Condition
+from pydrm.core.commands import AddResources, PauseResources
+from pydrm.core.handle_commands import Handle, HandleReport, Report
+from pydrm.core.records import Condition, Definition
 from pydrm.core.state import State
 from pydrm.view import (
     AssignmentView,
@@ -67,11 +67,23 @@ def test_rows_are_sorted_by_id() -> None:
 
     rows = resource_rows(built.state)
 
-    opening = {"kind": "websocket", "state": "opening", "holder": "a", "detail": "", "next_try": None}
+    opening = {"kind": "websocket", "state": "opening", "holder": "a", "detail": "", "next_try": None, "source": None}
     assert rows == [
         {"id": "r1", "token": built.token("r1"), **opening},
         {"id": "r2", "token": built.token("r2"), **opening},
     ]
+
+
+def test_what_a_source_has_brought_shows_whose_it_is() -> None:
+    """Until the app adds it itself."""
+    built = cluster("a")
+    built.apply(AddResources((Definition("list", "source.file", b""),)))
+    brought = AddResources((Definition("r1", "websocket", b""),), source=Handle("list", 0, built.token("list")))
+    assert built.do(brought).created == 1
+    assert {row["id"]: row["source"] for row in resource_rows(built.state)} == {"list": None, "r1": "list"}
+
+    built.apply(AddResources((Definition("r1", "websocket", b""),)))
+    assert {row["id"]: row["source"] for row in resource_rows(built.state)} == {"list": None, "r1": None}
 
 
 def test_each_resource_counts_as_held_unheld_moving_or_parked() -> None:

@@ -2,7 +2,7 @@
 Requests and answers of the admin API; the one module here that imports aiohttp.
 
     GET  /v1/status              how this node sees the cluster
-    GET  /v1/resources           [{id, kind, state, holder, token, detail, next_try}, ...]
+    GET  /v1/resources           [{id, kind, state, holder, token, detail, next_try, source}, ...]
     GET  /v1/nodes               the nodes of the status alone
     POST /v1/resources           a JSON object or array of resources, or JSON lines: add them
     POST /v1/resources/remove    {"ids": [...]}

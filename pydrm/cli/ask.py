@@ -64,9 +64,13 @@ def resources(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         _print_json(seen)
     else:
-        columns = ("id", "kind", "state", "holder", "token", "detail")
+        # Where nothing is of a source, there is no need to say so on every line.
+        source = ("source",) if any(row.get("source") for row in seen) else ()
+        columns = ("id", "kind", "state", "holder", "token", *source, "detail")
         now = time.time()
-        print_table(columns, [[(row | {"detail": _detail(row, now)})[column] for column in columns] for row in seen])
+        print_table(
+            columns, [[(row | {"detail": _detail(row, now)}).get(column) for column in columns] for row in seen]
+        )
     return Exit.OK
 
 

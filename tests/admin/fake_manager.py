@@ -100,6 +100,7 @@ class FakeManager:
         self.failure = failure
         self.kept: dict[str, Resource] = {}
         self.paused: dict[str, str] = {}
+        self.brought_by: dict[str, str] = {}
         self.timeouts: list[float] = []
         self.sent: list[tuple[str, str | bytes]] = []
         self.voters = FakeVoters()
@@ -157,10 +158,11 @@ class FakeManager:
             self.paused.pop(name, None)
         return there
 
-    def _shown(self, id: str) -> dict[str, str]:
+    def _shown(self, id: str) -> dict[str, str | None]:
+        source = self.brought_by.get(id)
         if id in self.paused:
-            return {"state": "paused", "detail": self.paused[id]}
-        return {"state": "open", "detail": ""}
+            return {"state": "paused", "detail": self.paused[id], "source": source}
+        return {"state": "open", "detail": "", "source": source}
 
     async def send(self, id: str, data: str | bytes, *, timeout: float) -> Delivered:
         self._note(timeout)

@@ -50,6 +50,20 @@ def test_resources_are_a_table_for_people(capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+def test_where_a_source_has_brought_any_the_table_says_which(capsys: pytest.CaptureFixture[str]) -> None:
+    manager = holding(R1, R2)
+    manager.brought_by["r2"] = "customers"
+
+    with served(manager) as url:
+        assert main(["resources", "--admin", url]) == Exit.OK
+
+    assert capsys.readouterr().out.splitlines() == [
+        "ID  KIND       STATE  HOLDER  TOKEN  SOURCE     DETAIL",
+        "r1  websocket  open   a       1      -",
+        "r2  websocket  open   a       2      customers",
+    ]
+
+
 def test_what_is_paused_shows_with_its_reason_until_it_is_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     with served(holding(R1, R2)) as url:
         assert main(["pause", "r1", "--reason", "moving house", "--admin", url]) == Exit.OK

@@ -17,7 +17,7 @@ import pydrm
 from pydrm.cli.exits import Exit
 from pydrm.testing.ports import Ports
 
-WELL = {"detail": "", "next_try": None}
+WELL = {"detail": "", "next_try": None, "source": None}
 
 APP = """
 import asyncio
