@@ -16,7 +16,6 @@ what is new has its holder from its first change on, the one that the stages wou
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -25,6 +24,7 @@ from msgspec.structs import replace
 from pydrm.core.changes import Cause, Change
 from pydrm.core.draft import Draft
 from pydrm.core.handoff import Event
+from pydrm.core.loads import Loads, pour
 from pydrm.core.orphans import sweep
 from pydrm.core.records import Assignment, Holder, Node, NodeState, Phase
 from pydrm.core.state import State
@@ -122,7 +122,7 @@ def _recovers(state: State) -> bool:
 def _place(
     state: State, draft: Draft, nodes: dict[str, Node], waiting: Iterable[Assignment], limit: int, cause: Cause
 ) -> None:
-    loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
+    loads = Loads({name: state.index.load.get(name, 0) for name in nodes})
     for assignment in waiting:
         # What fits nowhere is passed over, and does not count: those behind it are not to wait with it.
         if limit <= 0:
@@ -146,7 +146,7 @@ def _place(
 def _drain(state: State, draft: Draft, nodes: dict[str, Node], limit: int) -> None:
     if all(node.state is not NodeState.DRAINING for node in state.nodes.values()):
         return
-    loads = _Loads({name: state.index.load.get(name, 0) for name in nodes})
+    loads = Loads({name: state.index.load.get(name, 0) for name in nodes})
     for name, node in sorted(state.nodes.items()):
         if node.state is not NodeState.DRAINING:
             continue
@@ -169,7 +169,7 @@ def _expected_loads(state: State, nodes: dict[str, Node]) -> dict[str, int]:
                 arriving[weight] = arriving.get(weight, 0) + len(settled)
     loads = {name: state.index.load.get(name, 0) for name in nodes}
     for weight, count in sorted(arriving.items(), reverse=True):
-        _pour(loads, weight, count)
+        pour(loads, weight, count)
     return loads
 
 
@@ -255,58 +255,3 @@ class _Movable:
             if assignment is not None:
                 return assignment
             del self._queues[weight]
-
-
-class _Loads:
-    """The least loaded of some nodes, again and again."""
-
-    def __init__(self, loads: dict[str, int]) -> None:
-        self._loads = loads
-        self._heap = [(load, name) for name, load in loads.items()]
-        heapq.heapify(self._heap)
-
-    def least(self, previous: str, excluded: Iterable[str] = ()) -> str | None:
-        """The least loaded node; of equals *previous*, then the first by name. None if all are excluded."""
-        while self._loads[self._heap[0][1]] != self._heap[0][0]:
-            heapq.heapreplace(self._heap, (self._loads[self._heap[0][1]], self._heap[0][1]))
-        load, name = self._heap[0]
-        barred = set(excluded)
-        if barred:
-            free = [(load, name != previous, name) for name, load in self._loads.items() if name not in barred]
-            return min(free)[2] if free else None
-        if self._loads.get(previous) == load:
-            return previous
-        return name
-
-    def add(self, name: str, weight: int) -> None:
-        self._loads[name] += weight
-
-
-def _pour(loads: dict[str, int], weight: int, count: int) -> None:
-    """
-    Add *count* times *weight* to the least loaded, as rule 1 would one by one.
-
-    One by one, every load below a level is filled before any at or above it gets more; so the level
-    is found by bisection and only the last few are placed singly.
-    """
-
-    def needed(level: int) -> int:
-        return sum(-(-(level - load) // weight) for load in loads.values() if load < level)
-
-    low = min(loads.values())
-    high = low + weight * count + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if needed(middle) <= count:
-            low = middle
-        else:
-            high = middle
-    rest = count - needed(low)
-    for name, load in loads.items():
-        if load < low:
-            loads[name] = load + weight * -(-(low - load) // weight)
-    heap = _Loads(loads)
-    for _ in range(rest):
-        least = heap.least("")
-        assert least is not None
-        heap.add(least, weight)

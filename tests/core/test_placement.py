@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydrm.core.changes import AssignmentChanged, Cause
 from pydrm.core.commands import Expire, Place, RemoveResources
 from pydrm.core.handle_commands import HandleReport, Report
-from pydrm.core.placement import _pour, unfinished
+from pydrm.core.loads import pour
+from pydrm.core.placement import unfinished
 from pydrm.core.records import Condition
 from tests.core.build import add, begun, changed_by, cluster, join, numbered, remove, renew
 
@@ -305,7 +306,7 @@ def test_pouring_many_at_once_is_placing_them_one_by_one(loads, weight, count):
         one_by_one[least] += weight
 
     at_once = dict(sorted(loads.items()))
-    _pour(at_once, weight, count)
+    pour(at_once, weight, count)
 
     assert at_once == one_by_one
 
