@@ -1,7 +1,7 @@
 """
-`Warden`: keeps this node's lease, watches those of the others, and fences. On the engine's thread.
+`Warden`: keeps this node's lease, does what a leader has to, and fences. On the engine's thread.
 
-It decides nothing itself: `lease` and `watch` say what is due, and what has to be told to the agent goes to the
+It decides nothing itself: `lease` and `leading` say what is due, and what has to be told to the agent goes to the
 app's loop by the mailbox. Whether that loop still answers is found out in the same way.
 """
 
@@ -12,31 +12,22 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pydrm.agent.budget_watch import BudgetWatch
 from pydrm.agent.fence import Fence
+from pydrm.agent.leading import Leading
 from pydrm.agent.lease import Lease, LeaseKeeper, Step, margin_s
 from pydrm.agent.ledger_watch import LedgerWatch
-from pydrm.agent.quarantine import QuarantineWatch
 from pydrm.agent.shares import Shares
-from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
-from pydrm.core.answers import Refused
 from pydrm.core.changes import (
     AssignmentChanged,
     AssignmentDropped,
     BudgetChanged,
     BudgetDropped,
-    Defined,
     LeaseEnded,
-    NodeChanged,
-    Undefined,
 )
-from pydrm.core.commands import EndRecovery, Form, Join, Place, RaiseProtocol, Renew, Request
+from pydrm.core.commands import Join, Renew, Request
 from pydrm.core.events import Delivery
-from pydrm.core.ledger_commands import ForgetPublished
 from pydrm.core.machine import Outcome
-from pydrm.core.placement import unfinished
-from pydrm.core.protocol import raisable
 from pydrm.core.records import Assignment, AssignmentKey, Role
 from pydrm.engine import Footing, Mailbox, Membership, Port
 from pydrm.errors import DrmError
@@ -47,11 +38,7 @@ _log = logging.getLogger(__name__)
 
 EXIT_UNFENCED = 70  # EX_SOFTWARE, sysexits.h
 
-_FORM_AGAIN_S = 0.5
-_END_RECOVERY_AGAIN_S = 0.5
-_END_RECOVERY_LATER_S = 0.1
 _ASK_APP_S = 0.5
-_RAISE_AGAIN_S = 0.5
 
 
 class Listener(Protocol):
@@ -115,22 +102,15 @@ class Warden:
         self._on_failure = on_failure
         self._clock = clock
         self._exit = exit
-        self._lease_ttl_ms = round(lease_ttl_s * 1000)
         self._keeper = LeaseKeeper(lease, node, lease_ttl_s, address=address, new_nonce=new_nonce, role=role)
-        self._watch = LeaseWatch()
-        self._quarantines = QuarantineWatch()
         self._ledger = ledger or LedgerWatch()
-        self._budgets = BudgetWatch()
+        self._leading = Leading(node, round(lease_ttl_s * 1000), self._ledger)
         self._shares = shares or Shares(node)
         self._mine: set[AssignmentKey] = set()
         self._changed: dict[AssignmentKey, None] = {}
         self._budgeted: dict[str, None] = {}
         self._answered_at = clock.now()
         self._asked_at: float | None = None
-        self._form_at = float("-inf")
-        self._end_recovery_at = float("-inf")
-        self._looked_for_work_at = -1
-        self._looked_for_raise_at = (-1, float("-inf"))
         self._unfenced_said = False
         # What was cut and is not known to be gone, and since when; a new incarnation changes nothing about these.
         self._doomed: dict[int, float] = {}
@@ -161,29 +141,21 @@ class Warden:
                 self._note_assignment(change.assignment)
             elif isinstance(change, AssignmentDropped):
                 self._note_dropped((change.resource, change.slot))
-            elif isinstance(change, (NodeChanged, LeaseEnded)):
-                self._watch.note(change, now)
+            else:
+                self._leading.note(change, now)
                 if isinstance(change, LeaseEnded):
                     self._act(self._keeper.lease_ended(change.node.name, change.node.incarnation, now))
-            elif isinstance(change, (Defined, Undefined)):
-                self._quarantines.note(change, now)
-            elif isinstance(change, (BudgetChanged, BudgetDropped)):
-                self._note_budget(change, now)
-            else:
-                self._ledger.note(change, now)
+                elif isinstance(change, (BudgetChanged, BudgetDropped)):
+                    self._note_budget(change, now)
         if self._port.state.index.touched:
             self._shares.update(self._port.state, now)
-        if isinstance(request.command, ForgetPublished) and isinstance(outcome.answer, Refused):
-            self._ledger.forgot(request.command.through)
+        self._leading.applied(request, outcome)
         if isinstance(request.command, Renew):
             self._act(self._keeper.applied_renew(request.command, outcome.answer))
 
     def restored(self, now: float) -> None:
         state = self._port.state
-        self._watch.restored(state.nodes.values(), now)
-        self._quarantines.restored(state, now)
-        self._ledger.restored(state, now)
-        self._budgets.restored(state, now)
+        self._leading.restored(state, now)
         # Also those that have none any more.
         self._budgeted.update(dict.fromkeys([*self._shares.groups(), *state.budgets]))
         self._shares.restored(state, now)
@@ -198,25 +170,12 @@ class Warden:
             self._cut("the lease ran out")
         self._see_that_all_is_cut(now)
         self._ask_app(now)
-        self._form_if_leader(now, footing)
-        self._end_recovery_if_leader(now, footing)
         app_answers = now - self._answered_at <= self._stall_timeout_s
         due = self._keeper.due(now, self._port.state, up_to_date_at=footing.up_to_date_at, app_answers=app_answers)
         if due is not None:
             self._port.submit(due)
-        for expire in self._watch.due(now, footing.leads_since):
-            _log.info("the lease of %s ended without renewal", expire.node, extra={"node": expire.node})
-            self._port.submit(expire)
-        for end in (*self._quarantines.due(now, footing.leads_since), *self._budgets.due(now, footing.leads_since)):
-            self._port.submit(end)
-        forget = self._ledger.due(now, footing.leads_since)
-        if forget is not None:
-            self._port.submit(forget)
-        if footing.leads_since is not None and footing.applied != self._looked_for_work_at:
-            self._looked_for_work_at = footing.applied
-            if unfinished(self._port.state):
-                self._port.submit(Place())
-        self._raise_if_leader(now, footing)
+        for command in self._leading.due(now, footing, self._port.state, self._membership):
+            self._port.submit(command)
         if self._changed:
             self._app.post(self._listener.changed, list(self._changed))
             self._changed.clear()
@@ -271,7 +230,6 @@ class Warden:
         self._note_dropped(key)
 
     def _note_budget(self, change: BudgetChanged | BudgetDropped, now: float) -> None:
-        self._budgets.note(change, now)
         self._shares.note(self._port.state, change, now)
         self._budgeted[change.budget.group if isinstance(change, BudgetChanged) else change.group] = None
 
@@ -312,36 +270,7 @@ class Warden:
             self._exit(EXIT_UNFENCED)
         _log.error("%d handles could not be cut in time (tokens %s): their tokens must fence them", len(left), tokens)
 
-    # The cluster's and the app's health.
-
-    def _form_if_leader(self, now: float, footing: Footing) -> None:
-        if footing.leads_since is None or self._port.state.settings is not None or now - self._form_at < _FORM_AGAIN_S:
-            return
-        self._form_at = now
-        self._port.submit(Form(self._membership.cluster_id, self._membership.voters, self._lease_ttl_ms))
-
-    def _end_recovery_if_leader(self, now: float, footing: Footing) -> None:
-        settings = self._port.state.settings
-        if settings is None or not settings.recovering or footing.leads_since is None:
-            return
-        # Whatever lease there was in the log that was lost: it is over for whoever had it, by the rule in `lease`.
-        wait_s = settings.lease_ttl_ms / 1000 + _END_RECOVERY_LATER_S
-        if now - footing.leads_since < wait_s or now - self._end_recovery_at < _END_RECOVERY_AGAIN_S:
-            return
-        self._end_recovery_at = now
-        _log.info("recovered as cluster %s; from now on resources are assigned again", settings.cluster_id)
-        self._port.submit(EndRecovery(settings.cluster_id))
-
-    def _raise_if_leader(self, now: float, footing: Footing) -> None:
-        """The one protocol that nobody could be left behind by is put in force: see `core.protocol`."""
-        applied, at = self._looked_for_raise_at
-        if footing.leads_since is None or footing.applied == applied or now - at < _RAISE_AGAIN_S:
-            return
-        self._looked_for_raise_at = (footing.applied, now)
-        to = raisable(self._port.state)
-        if to is not None:
-            _log.info("all nodes can apply protocol %d; raising it", to, extra={"node": self._node})
-            self._port.submit(RaiseProtocol(to))
+    # The app's health.
 
     def _ask_app(self, now: float) -> None:
         if self._asked_at is None and now - self._answered_at >= _ASK_APP_S:

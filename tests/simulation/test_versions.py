@@ -322,7 +322,7 @@ def test_an_old_node_learns_of_the_raise(how: str):
 def test_a_raise_that_comes_too_early_is_refused_by_all(monkeypatch: pytest.MonkeyPatch):
     """A leader that is wrong about it does no harm."""
     cluster = partly_upgraded()
-    monkeypatch.setattr(NEXT.module("agent.warden"), "raisable", lambda state: 2)
+    monkeypatch.setattr(NEXT.module("agent.leading"), "raisable", lambda state: 2)
 
     cluster.run(3.0)
 
@@ -337,7 +337,7 @@ def test_were_it_to_take_effect_the_old_nodes_would_stop_and_say_so(monkeypatch:
     cluster = partly_upgraded()
     take_any_raise(monkeypatch, machine, RaiseProtocol)
     take_any_raise(monkeypatch, NEXT.module("core.machine"), NEXT.module("core.commands").RaiseProtocol)
-    monkeypatch.setattr(NEXT.module("agent.warden"), "raisable", lambda state: 2)
+    monkeypatch.setattr(NEXT.module("agent.leading"), "raisable", lambda state: 2)
 
     cluster.run(4.0)
 
