@@ -21,26 +21,24 @@ from pydrm.agent.cluster import Cluster
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
 from pydrm.agent.hold import Hold, LedgerAccess
-from pydrm.agent.kind import Kind, Kinds
+from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
-from pydrm.agent.pace import Handoffs
 from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
 from pydrm.agent.reporter import Reporter
 from pydrm.agent.shares import Shares
+from pydrm.agent.turns import Turns
 from pydrm.clock import Clock, Random
 from pydrm.core import handle_commands
 from pydrm.core.handle_commands import Failure, HandleReport
 from pydrm.core.records import Assignment, AssignmentKey, Condition, Incarnation, Phase
 from pydrm.core.resource import Resource
 from pydrm.engine.codec import resource_of
-from pydrm.errors import ConfigurationError, Permanent
 
 __all__ = ["Agent"]
 
 logger = logging.getLogger(__name__)
 
 LOOK_BATCH = 200
-OPEN_SLOT_S = 1.0
 POLL_S = 0.005
 
 
@@ -87,8 +85,6 @@ class Agent:
         self._clock = clock
         self._random = random
         self._close_timeout_s = close_timeout_s
-        self._open_concurrency = open_concurrency
-        self._close_concurrency = close_concurrency
         self._give_up_after = give_up_after
         self._ledger = ledger
 
@@ -105,12 +101,9 @@ class Agent:
         self._on_told, self._on_gave_up, self._on_gone = self._told, self._gave_up, self._gone
         self._context = contextvars.copy_context()
         self._let_go: dict[AssignmentKey, set[int]] = {}
-        self._to_open: dict[int, AssignmentKey] = {}
-        self._to_close: dict[int, AssignmentKey] = {}
-        self._to_hand_off: dict[int, AssignmentKey] = {}
-        self._opening: dict[int, float] = {}  # token -> when the try began
-        self._closing: set[int] = set()
-        self._handoffs = Handoffs(handoff_window)
+        self._turns = Turns(
+            open_concurrency=open_concurrency, close_concurrency=close_concurrency, handoff_window=handoff_window
+        )
         self._reporter = Reporter(
             node,
             cluster,
@@ -157,7 +150,7 @@ class Agent:
         if self._ledger is not None:
             self._ledger.deliveries.clear()
         self._budgets.clear()
-        self._handoffs.clear()
+        self._turns.joined()
         self._may_open = not self._closed
         self._look_at_all()
 
@@ -222,9 +215,7 @@ class Agent:
                 for key in list(islice(self._dirty, LOOK_BATCH)):
                     del self._dirty[key]
                     self._look(key)
-                self._handoffs.update(self._cluster.state, self._clock.now())
-                self._close_some()
-                self._open_some()
+                self._take_turns(self._clock.now())
 
     async def close(self) -> int:
         """
@@ -255,18 +246,18 @@ class Agent:
         assignment = state.assignments.get(key)
         wanted = wishes(assignment, state.records.get(key[0]), (self._node, self._incarnation))
         for token in {*had, *wanted}:
-            self._unqueue(token)
+            self._turns.unqueue(token)
         if assignment is not None and any(wish in (Wish.OPEN, Wish.KEEP) for wish in wanted.values()):
             # With what is released it is given back anyway.
             self._budgets.look(assignment)
         for action in reconcile(wanted, had):
             match action.deed:
                 case Deed.OPEN:
-                    self._to_open[action.token] = key
+                    self._turns.wants_open(key, action.token)
                 case Deed.CLOSE:
                     assert assignment is not None
                     moves = assignment.phase is Phase.RELEASING and assignment.target is None
-                    (self._to_hand_off if moves else self._to_close)[action.token] = key
+                    self._turns.wants_close(key, action.token, moves=moves)
                 case Deed.CUT:
                     handles[action.token].cut()
                 case Deed.RELEASE:
@@ -277,11 +268,6 @@ class Agent:
                 case Deed.FORGET:
                     self._forget(key, action.token)
 
-    def _unqueue(self, token: int) -> None:
-        self._to_open.pop(token, None)
-        self._to_close.pop(token, None)
-        self._to_hand_off.pop(token, None)
-
     def _forget(self, key: AssignmentKey, token: int) -> None:
         self._checkpoints.forget(token)
         self._let_go[key].discard(token)
@@ -291,7 +277,7 @@ class Agent:
     def _look_at_all(self) -> None:
         self.changed([*self._cluster.state.held_by(self._node, self._incarnation), *self._handles])
 
-    # --- pacing ------------------------------------------------------------------------------------------------------
+    # --- in turn -----------------------------------------------------------------------------------------------------
 
     async def _wait_for_work(self) -> None:
         if self._dirty:
@@ -299,33 +285,20 @@ class Agent:
             return
         self._woken.clear()
         # Room in a window is not announced by an event of this node's own, so it is looked for.
-        blocked = self._may_open and bool(self._to_hand_off or self._to_open)
+        blocked = self._may_open and self._turns.wait_for_others
         try:
             async with asyncio.timeout(POLL_S if blocked else None):
                 await self._woken.wait()
         except TimeoutError:
             pass
 
-    def _open_some(self) -> None:
-        now = self._clock.now()
-        # A handler that never says that it is ready must not keep others from being opened.
-        for token in [token for token, began in self._opening.items() if now - began > OPEN_SLOT_S]:
-            del self._opening[token]
-        while self._to_open and self._may_open and len(self._opening) < self._open_concurrency:
-            if not self._lease.valid(now):
-                return
-            token = next(iter(self._to_open))
-            self._open(self._to_open.pop(token), token, now)
-
-    def _close_some(self) -> None:
-        while self._to_close and len(self._closing) < self._close_concurrency:
-            token = next(iter(self._to_close))
-            self._end(self._handles[self._to_close.pop(token)][token])
-        while self._to_hand_off and not self._handoffs.full and len(self._closing) < self._close_concurrency:
-            token = next(iter(self._to_hand_off))
-            key = self._to_hand_off.pop(token)
-            self._handoffs.began(key, token, self._clock.now())
+    def _take_turns(self, now: float) -> None:
+        self._turns.update(self._cluster.state, now)
+        while (turn := self._turns.next_to_close(now)) is not None:
+            key, token = turn
             self._end(self._handles[key][token])
+        while self._may_open and self._lease.valid(now) and (turn := self._turns.next_to_open()) is not None:
+            self._open(*turn, now)
 
     # --- one handle --------------------------------------------------------------------------------------------------
 
@@ -365,8 +338,8 @@ class Agent:
             ledger=self._ledger,
             budget=gate,
         )
-        kind = self._kind(resource)
-        self._opening[token] = now
+        kind = self._kinds.here(resource.kind, self._node)
+        self._turns.opening(token, now)
         self._handles.setdefault(key, {})[token] = handle
         task = self._tasks.create_task(handle.live(kind, hold), name=f"pydrm {resource.id}")
         handle.owns(task)
@@ -375,23 +348,14 @@ class Agent:
         # After a fence the cluster may still think of it as open.
         self._reporter.reported(HandleReport(*key, token, handle.condition))
 
-    def _kind(self, resource: Resource) -> Kind:
-        try:
-            kind = self._kinds.get(resource.kind)
-        except ConfigurationError as error:
-            return _Unusable(str(error))
-        return kind or _Unusable(f"kind {resource.kind!r} is not registered on node {self._node!r}")
-
     def _end(self, handle: Handle) -> None:
         assert self._tasks is not None
         if handle.stage is Stage.LIVE:
-            self._closing.add(handle.token)
+            self._turns.closing(handle.token)
             self._tasks.create_task(handle.end(self._close_timeout_s), name=f"pydrm close {handle.key[0]}")
 
     def _cut_all(self) -> None:
-        self._to_open.clear()
-        self._to_close.clear()
-        self._to_hand_off.clear()
+        self._turns.unqueue_all()
         for handles in self._handles.values():
             for handle in handles.values():
                 handle.cut()
@@ -403,17 +367,14 @@ class Agent:
         del handles[handle.token]
         if not handles:
             del self._handles[handle.key]
-        self._opening.pop(handle.token, None)
-        self._closing.discard(handle.token)
-        self._unqueue(handle.token)
+        self._turns.gone(handle.token)
         self.changed([handle.key])
 
     def _told(self, handle: Handle) -> None:
-        if handle.settled and self._opening.pop(handle.token, None) is not None:
+        if handle.settled and self._turns.settled(handle.token):
             self._woken.set()
         if handle.stage is Stage.CLOSING:
-            # It is stuck. It does not count against those that can still be closed.
-            self._closing.discard(handle.token)
+            self._turns.stuck(handle.token)
             self._woken.set()
         self._reporter.reported(
             HandleReport(
@@ -435,10 +396,10 @@ class Agent:
     def _parts_with_slot(self, token: int) -> bool:
         """What waits for its budget must not keep others from being opened."""
         self._woken.set()
-        return self._opening.pop(token, None) is not None
+        return self._turns.settled(token)
 
     def _opens_again(self, token: int) -> None:
-        self._opening[token] = self._clock.now()
+        self._turns.opening(token, self._clock.now())
 
     def _failed(self, key: AssignmentKey) -> tuple[Incarnation, ...]:
         assignment = self._cluster.state.assignments.get(key)
@@ -450,16 +411,3 @@ class Agent:
         limit = number if isinstance(number, int) else self._give_up_after
         # It was here before, and all others had it since.
         return min(limit, 1) if (self._node, self._incarnation) in assignment.failed else limit
-
-
-class _Unusable:
-    """Stands for a kind that was registered where the resource was added, but cannot be had here."""
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    def validate(self, resource: Resource) -> None:
-        """It could be anything."""
-
-    async def run(self, hold: Hold) -> None:
-        raise Permanent(self._why)

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from pydrm.agent.hold import Hold
 from pydrm.core.resource import KIND_BYTES_MAX, Resource
-from pydrm.errors import ConfigurationError
+from pydrm.errors import ConfigurationError, Permanent
 
 __all__ = ["Grouped", "Kind", "Kinds"]
 
@@ -82,5 +82,24 @@ class Kinds:
                 self._kinds[name] = kind
         return kind
 
+    def here(self, name: str, node: str) -> Kind:
+        """Like `get`; if it cannot be had on *node*, though it could where the resource was added, one that says so."""
+        try:
+            kind = self.get(name)
+        except ConfigurationError as error:
+            return _Unusable(str(error))
+        return kind or _Unusable(f"kind {name!r} is not registered on node {node!r}")
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._kinds))
+
+
+class _Unusable:
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def validate(self, resource: Resource) -> None:
+        """It could be anything."""
+
+    async def run(self, hold: Hold) -> None:
+        raise Permanent(self._why)
