@@ -610,6 +610,31 @@ async def test_a_damaged_snapshot_is_passed_over(
 
 @on_a_loop
 @pytest.mark.usefixtures("_short_logs")
+async def test_who_comes_back_with_a_damaged_snapshot_and_lags_has_the_leaders(addresses: Addresses, tmp_path: Path):
+    """It begins with its older one and its own log, and is given a newer one, which it has from then on."""
+    async with scene(addresses, tmp_path, "abc") as it:
+        nodes = await it.start("a", "b", "c")
+        for number in range(60):
+            await nodes[0].add(f"r{number}", size=1000)
+        await it.agree("a", "b", "c")
+        await until(lambda: len(snapshots(tmp_path / "c")) == 2)
+        await it.stop("c")
+        newest = snapshots(tmp_path / "c")[-1]
+        newest.write_bytes(newest.read_bytes()[:-1])
+        for number in range(60, 120):
+            await nodes[0].add(f"r{number}", size=1000)
+
+        (c,) = await it.start("c")
+        await it.agree("a", "b", "c")
+        assert len(c.records) == 120
+        assert c.member.restored_count >= 2, "once at the start, once from the leader"
+        await it.stop("c")
+        await it.start("c")
+        await it.agree("a", "b", "c")
+
+
+@on_a_loop
+@pytest.mark.usefixtures("_short_logs")
 async def test_without_any_good_snapshot_it_does_not_start(addresses: Addresses, tmp_path: Path):
     """It would be a voter that has forgotten what it acknowledged."""
     async with scene(addresses, tmp_path, "a") as it:
