@@ -218,12 +218,7 @@ async def _remove_budget(request: web.Request) -> web.Response:
 
 async def _send(request: web.Request) -> web.Response:
     timeout = _timeout(request)
-    try:
-        asked = msgspec.json.decode(await request.read(), type=_Sending)
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(
-            f'the body must be {{"id": "...", "text": "..."}} or have "base64": {error}'
-        ) from error
+    asked = await _body(request, _Sending, '{"id": "...", "text": "..."} or have "base64"')
     if asked.data is None:
         raise ConfigurationError('the body must have either "text" or "base64"')
     delivered = await request.app[_manager_key].send(asked.id, asked.data, timeout=timeout)
