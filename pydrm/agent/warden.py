@@ -22,11 +22,13 @@ from pydrm.agent.watch import LeaseWatch
 from pydrm.clock import Clock
 from pydrm.core.answers import Refused
 from pydrm.core.changes import (
+    Answered,
     AssignmentChanged,
     AssignmentDropped,
     BudgetChanged,
     BudgetDropped,
     Defined,
+    FloorRaised,
     LeaseEnded,
     NodeChanged,
     Undefined,
@@ -155,9 +157,11 @@ class Warden:
         if isinstance(request.command, Join):
             self._act(self._keeper.applied_join(request.command, outcome.answer, now))
         for change in outcome.changes:
-            # The first is by far the most frequent.
+            # These are by far the most frequent; what was answered, the engine tells.
             if isinstance(change, AssignmentChanged):
                 self._note_assignment(change.assignment)
+            elif isinstance(change, (Answered, FloorRaised)):
+                continue
             elif isinstance(change, AssignmentDropped):
                 self._note_dropped((change.resource, change.slot))
             elif isinstance(change, (NodeChanged, LeaseEnded)):
