@@ -7,6 +7,7 @@ Their participant forms the cluster and joins, and no more; what leases do is te
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -463,6 +464,33 @@ async def test_a_node_whose_disk_fails_stops_and_says_so_and_the_others_go_on(ad
         with pytest.raises(DiskFailed):
             await sick.engine.read(digest)
         assert well.failures == []
+
+
+@on_a_loop
+async def test_a_disk_that_hangs_does_not_hold_up_the_loop(
+    addresses: Addresses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The engine hears its peers and looks after leases meanwhile; only what needs the disk waits for it."""
+    hangs, goes_on = threading.Event(), threading.Event()
+    fdatasync = os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        hangs.set()
+        assert goes_on.wait(PATIENCE_S)
+        fdatasync(descriptor)
+
+    async with scene(addresses, tmp_path, "a") as it:
+        (a,) = await it.start("a")
+        await a.add("first")
+        monkeypatch.setattr(os, "fdatasync", slow)
+        adding = asyncio.ensure_future(a.add("second"))
+        await until(hangs.is_set)
+
+        assert await asyncio.wait_for(a.engine.read(lambda state: len(state.records)), PATIENCE_S) == 1
+        assert not adding.done()
+
+        goes_on.set()
+        assert await adding == Done(created=1)
 
 
 @on_a_loop

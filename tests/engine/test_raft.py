@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+import sys
 from itertools import pairwise
 
 import attrs
 import pysyncobj.syncobj
 import pytest
+from pysyncobj import SyncObj
 
 from pydrm.engine import guards, raft, syncobj
 from pydrm.engine.frames import (
@@ -330,6 +333,30 @@ def test_an_app_that_uses_pysyncobj_itself_is_not_touched():
     led_by_a()
 
     assert dict(vars(pysyncobj.syncobj)) == before
+
+
+def test_its_core_has_nothing_to_unpickle_with():
+    """Whatever reaches it: what would run when it is unpickled stays bytes."""
+    core = led_by_a().members["a"].running._core
+    loads = vars(sys.modules[SyncObj.__module__])["pickle"].loads
+    mine = type(core).doTick.__globals__["pickle"].loads
+    trap = pickle.dumps(Trap())
+
+    assert mine(trap) == (0, (trap,))
+    assert Trap.sprung == 0
+    loads(trap)
+    assert Trap.sprung == 1, "the test of the test: PySyncObj as it is would have run it"
+
+
+class Trap:
+    sprung = 0
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return spring, ()
+
+
+def spring() -> None:
+    Trap.sprung += 1
 
 
 def test_two_members_in_one_process_do_not_share_their_journal_or_clock():
