@@ -24,7 +24,7 @@ from pydrm.core.records import Definition
 from pydrm.core.state import State
 from pydrm.engine import REQUEST_BYTES_MAX, Engine, EngineConfig, EngineStatus, Footing, Membership, Port, SystemHost
 from pydrm.engine.codec import encode_entry, encode_request
-from pydrm.engine.disk import AppendFile, LocalDisk
+from pydrm.engine.disk import AppendFile
 from pydrm.engine.frames import (
     Append,
     Forward,
@@ -36,6 +36,7 @@ from pydrm.engine.frames import (
     Vote,
 )
 from pydrm.engine.journal import open_journal
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.errors import ClusterRefused, ConfigurationError, DiskFailed, DrmError, Unavailable
 from pydrm.testing.ports import Ports
 from tests.engine.loops import on_a_loop, until

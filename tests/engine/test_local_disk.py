@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pydrm.engine import disk
-from pydrm.engine.disk import LocalDisk
+from pydrm.engine import local_disk
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.errors import ConfigurationError
 
 
@@ -79,7 +79,7 @@ def test_a_directory_has_the_same_name_each_time(tmp_path: Path):
 
 def test_a_directory_on_a_network_file_system_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """There its lock proves nothing about a process on another host."""
-    monkeypatch.setattr(disk, "_file_system", lambda path: "nfs4")
+    monkeypatch.setattr(local_disk, "_file_system", lambda path: "nfs4")
 
     assert LocalDisk().lock(tmp_path).name == ""
 
