@@ -110,7 +110,7 @@ class Snapshotter:
             if newest is not None and raft.is_leader:
                 self._sending.offer(peer, newest, term=raft.term)
         if self._postponed is not None and self._installing is None:
-            (peer, offer), self._postponed = self._postponed, None
+            peer, offer = self._postponed
             self._offered(peer, offer, raft)
         if self._task is None and self._now() >= self._not_before and self._due(raft):
             self._wanted = False
@@ -218,6 +218,9 @@ class Snapshotter:
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     def _offered(self, leader: str, offer: SnapshotOffer, raft: Raft) -> None:
+        self._postponed = None
+        if offer.term < raft.term:
+            return  # it was postponed, and somebody else leads by now
         if raft.holds(offer.index, offer.index_term):
             self._send(leader, SnapshotDone(raft.term, offer.index))
         elif self._installing is None:

@@ -161,6 +161,24 @@ async def test_an_offer_that_comes_while_another_is_installed_is_taken_up_afterw
         assert it.sent[-1] == ("a", SnapshotWant(term, SECOND, 0))
 
 
+@on_a_loop
+async def test_of_two_offers_that_come_meanwhile_the_later_counts():
+    async with side("b") as (_, it):
+        data, term = content(FIRST, some_state(2000)), it.raft.term
+        it.receive("a", SnapshotOffer(term, FIRST, 1, len(data)))
+        it.receive("a", SnapshotPiece(term, FIRST, 0, data))
+        while it.snapshotter._installing is None:
+            await asyncio.sleep(0)
+
+        it.receive("a", SnapshotOffer(term, SECOND, 1, len(data)))
+        await until(lambda: it.snapshotter._installing is None)
+        it.receive("a", SnapshotOffer(term, SECOND + 1, 1, len(data)))
+        it.tick()
+
+        assert it.sent[-1] == ("a", SnapshotWant(term, SECOND + 1, 0))
+        assert ("a", SnapshotWant(term, SECOND, 0)) not in it.sent
+
+
 # --- the leader's side -----------------------------------------------------------------------------------------------
 
 
