@@ -212,6 +212,46 @@ def test_what_may_have_been_sent_is_unknown(tmp_path: Path) -> None:
     play(scene)
 
 
+def unanswered(drm: ResourceManager) -> int:
+    """How many questions of others the node has not answered."""
+    replica = drm._node.engine._replica
+    assert replica is not None
+    return len(replica.post._unanswered)
+
+
+def test_however_sending_ends_the_one_who_asked_is_answered(tmp_path: Path) -> None:
+    """A node takes a bounded number of questions: one that it never answered would take a place for good."""
+
+    async def scene() -> None:
+        senders = Senders()
+        async with cluster(tmp_path, senders) as drms:
+            await drms["a"].add(Resource("r1", kind="line"))
+            await until(lambda: all(is_open(drm, "r1") for drm in drms.values()))
+
+            async def wait_for_what_is_cancelled(data: str | bytes) -> None:
+                gone = asyncio.ensure_future(asyncio.sleep(1000))
+                gone.cancel()
+                await gone
+
+            async def refuse_in_no_utf_8(data: str | bytes) -> None:
+                raise Permanent("they said \udce4")
+
+            senders.ends = wait_for_what_is_cancelled
+            for drm in drms.values():
+                with pytest.raises(Unavailable, match="unknown"):
+                    await drm.send("r1", "x", timeout=5)
+            senders.ends = refuse_in_no_utf_8
+            for drm in drms.values():
+                assert await refusal(drm, "r1") == "refused"
+            await until(lambda: all(unanswered(drm) == 0 for drm in drms.values()))
+
+            senders.ends = None
+            for drm in drms.values():
+                await drm.send("r1", "x", timeout=5)
+
+    play(scene)
+
+
 def test_a_websocket_sends_what_any_node_wants(tmp_path: Path) -> None:
     async def scene() -> None:
         async with ThirdParty() as third_party, cluster(tmp_path, Senders()) as drms:

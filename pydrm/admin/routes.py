@@ -1,5 +1,5 @@
 """
-Requests and answers of the admin API; the one module here that imports aiohttp.
+Requests and answers of the admin API.
 
     GET  /v1/status              how this node sees the cluster
     GET  /v1/resources           [{id, kind, state, holder, token, detail, next_try, source}, ...]
@@ -31,12 +31,25 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import msgspec
 from aiohttp import web
 
+from pydrm.admin.bodies import (
+    LINES_TYPES,
+    Event,
+    Group,
+    Ids,
+    Pause,
+    Replay,
+    Sending,
+    Voter,
+    body,
+    definitions,
+    timeout_of,
+)
 from pydrm.admin.problem import Problem, problem_of
 from pydrm.admin.server import Manager
 from pydrm.core.resource import Resource
@@ -49,58 +62,12 @@ logger = logging.getLogger(__name__)
 
 # Reading a body holds up the loop that the handlers run on: 16 MiB do for some tenths of a second.
 BODY_BYTES_MAX = 16 * 1024 * 1024
-TIMEOUT_DEFAULT_S = 10.0
-TIMEOUT_MAX_S = 600.0
-
-_LINES_TYPES = ("application/x-ndjson", "application/jsonl")
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder()
 _manager_key: web.AppKey[Manager] = web.AppKey("manager")
 _own_host_key: web.AppKey[str] = web.AppKey("own_host")
 
-T = TypeVar("T")
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class _Voter(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-
-
-class _Sending(msgspec.Struct, forbid_unknown_fields=True):
-    id: str
-    text: str | None = None
-    base64: bytes | None = None
-
-    @property
-    def data(self) -> str | bytes | None:
-        """None unless there is exactly one."""
-        return self.base64 if self.text is None else self.text if self.base64 is None else None
-
-
-class _Group(msgspec.Struct, forbid_unknown_fields=True):
-    group: str
-
-
-class _Ids(msgspec.Struct, forbid_unknown_fields=True):
-    ids: list[str]
-
-
-class _Replay(msgspec.Struct, forbid_unknown_fields=True):
-    resource: str | None = None
-    event_ids: list[str] | None = None
-
-
-class _Event(msgspec.Struct, forbid_unknown_fields=True):
-    topic: str
-    payload: Any
-    event_id: str | None = None
-
-
-class _Pause(msgspec.Struct, forbid_unknown_fields=True):
-    ids: list[str]
-    reason: str = ""
 
 
 def application(manager: Manager, *, own_host: str) -> web.Application:
@@ -147,31 +114,31 @@ async def _nodes(request: web.Request) -> web.Response:
 
 
 async def _add(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    resources = [Resource.from_dict(flat) for flat in _definitions(request.content_type, await request.read())]
+    timeout = timeout_of(request)
+    resources = [Resource.from_dict(flat) for flat in definitions(request.content_type, await request.read())]
     if resources:
         await request.app[_manager_key].add(*resources, timeout=timeout)
     return _answer({"added": len(resources)})
 
 
 async def _remove(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    ids = await _body(request, _Ids, '{"ids": ["...", ...]}')
+    timeout = timeout_of(request)
+    ids = await body(request, Ids, '{"ids": ["...", ...]}')
     removed = await request.app[_manager_key].remove(*ids.ids, timeout=timeout) if ids.ids else []
     return _counted("removed", ids.ids, removed)
 
 
 async def _pause(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    pause = await _body(request, _Pause, '{"ids": ["...", ...], "reason": "..."}')
+    timeout = timeout_of(request)
+    pause = await body(request, Pause, '{"ids": ["...", ...], "reason": "..."}')
     manager = request.app[_manager_key]
     paused = await manager.pause(*pause.ids, reason=pause.reason, timeout=timeout) if pause.ids else []
     return _counted("paused", pause.ids, paused)
 
 
 async def _resume(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    ids = await _body(request, _Ids, '{"ids": ["...", ...]}')
+    timeout = timeout_of(request)
+    ids = await body(request, Ids, '{"ids": ["...", ...]}')
     resumed = await request.app[_manager_key].resume(*ids.ids, timeout=timeout) if ids.ids else []
     return _counted("resumed", ids.ids, resumed)
 
@@ -184,20 +151,13 @@ def _counted(verb: str, ids: list[str], done: list[str]) -> web.Response:
     return _answer({verb: len(done)})
 
 
-async def _body(request: web.Request, type: type[T], form: str) -> T:
-    try:
-        return msgspec.json.decode(await request.read(), type=type)
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f"the body must be {form}: {error}") from error
-
-
 async def _budgets(request: web.Request) -> web.Response:
     return _answer(request.app[_manager_key].budgets.list())
 
 
 async def _set_budget(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    said = await _body(request, dict[str, Any], '{"group": "...", "connections": 10, ...}')
+    timeout = timeout_of(request)
+    said = await body(request, dict[str, Any], '{"group": "...", "connections": 10, ...}')
     group = said.pop("group", None)
     for name in said:
         if name not in LIMITS:
@@ -209,21 +169,16 @@ async def _set_budget(request: web.Request) -> web.Response:
 
 
 async def _remove_budget(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    group = (await _body(request, _Group, '{"group": "..."}')).group
+    timeout = timeout_of(request)
+    group = (await body(request, Group, '{"group": "..."}')).group
     if not await request.app[_manager_key].budgets.remove(group, timeout=timeout):
         raise ClusterRefused(f"{group!r} has no budget", reason="not-found")
     return _answer({"removed": group})
 
 
 async def _send(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    try:
-        asked = msgspec.json.decode(await request.read(), type=_Sending)
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(
-            f'the body must be {{"id": "...", "text": "..."}} or have "base64": {error}'
-        ) from error
+    timeout = timeout_of(request)
+    asked = await body(request, Sending, '{"id": "...", "text": "..."} or have "base64"')
     if asked.data is None:
         raise ConfigurationError('the body must have either "text" or "base64"')
     delivered = await request.app[_manager_key].send(asked.id, asked.data, timeout=timeout)
@@ -231,8 +186,8 @@ async def _send(request: web.Request) -> web.Response:
 
 
 async def _change_voters(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    name = (await _body(request, _Voter, '{"name": "..."}')).name
+    timeout = timeout_of(request)
+    name = (await body(request, Voter, '{"name": "..."}')).name
     voters = request.app[_manager_key].voters
     changes = {"add": voters.add, "remove": voters.remove, "replace": voters.replace}
     await changes[request.match_info["change"]](name, timeout=timeout)
@@ -245,39 +200,18 @@ async def _failed(request: web.Request) -> web.Response:
 
 
 async def _replay(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    asked = await _body(request, _Replay, '{"resource": ..., "event_ids": [...]}')
+    timeout = timeout_of(request)
+    asked = await body(request, Replay, '{"resource": ..., "event_ids": [...]}')
     webhooks = request.app[_manager_key].webhooks
     return _answer({"replayed": await webhooks.replay(asked.resource, event_ids=asked.event_ids, timeout=timeout)})
 
 
 async def _publish(request: web.Request) -> web.Response:
-    timeout = _timeout(request)
-    event = await _body(request, _Event, '{"topic": "...", "payload": ..., "event_id": "..."}')
+    timeout = timeout_of(request)
+    event = await body(request, Event, '{"topic": "...", "payload": ..., "event_id": "..."}')
     manager = request.app[_manager_key]
     published = await manager.publish(event.topic, event.payload, event_id=event.event_id, timeout=timeout)
     return _answer(attrs.asdict(published))
-
-
-def _definitions(content_type: str, body: bytes) -> list[object]:
-    try:
-        if content_type in _LINES_TYPES:
-            return list(_decoder.decode_lines(body))
-        decoded = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the body is not valid JSON: {error}") from error
-    return decoded if isinstance(decoded, list) else [decoded]
-
-
-def _timeout(request: web.Request) -> float:
-    text = request.query.get("timeout")
-    try:
-        seconds = TIMEOUT_DEFAULT_S if text is None else float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= TIMEOUT_MAX_S:
-        raise ConfigurationError(f"must be seconds, above 0 and up to {TIMEOUT_MAX_S:g}, not {text!r}", field="timeout")
-    return seconds
 
 
 @web.middleware
@@ -303,7 +237,7 @@ async def _tell_problems(request: web.Request, handler: Handler) -> web.StreamRe
 async def _keep_strangers_out(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not _is_own_host(request.host, request.app[_own_host_key]):
         return _told(Problem(403, "forbidden", f"this node is not {request.host!r}"))
-    if request.method == "POST" and request.content_type not in ("application/json", *_LINES_TYPES):
+    if request.method == "POST" and request.content_type not in ("application/json", *LINES_TYPES):
         return _told(Problem(415, "wrong-type", "the content type must be application/json or application/x-ndjson"))
     return await handler(request)
 

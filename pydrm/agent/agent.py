@@ -12,7 +12,7 @@ import contextvars
 import logging
 from collections.abc import Coroutine, Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.budgets import Budgets
@@ -35,6 +35,8 @@ from pydrm.core.resource import Resource
 from pydrm.engine.codec import resource_of
 
 __all__ = ["Agent"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -193,13 +195,12 @@ class Agent:
         handle = self._handles.get((resource, 0), {}).get(token)
         return handle if handle is not None and handle.valid else None
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> bool:
-        """Have *work*, which must not raise, done until `run` ends; whether there is somebody to do it."""
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T] | None:
+        """Have *work*, which must not raise, done until `run` ends; None if there is nobody to do it."""
         if self._tasks is None or self._closed:
             work.close()
-            return False
-        self._tasks.create_task(work, name=name)
-        return True
+            return None
+        return self._tasks.create_task(work, name=name)
 
     async def run(self) -> None:
         """Work until cancelled; owns every handler's task."""

@@ -23,6 +23,7 @@ import msgspec
 from pydrm.agent.agent import Agent
 from pydrm.core.records import Condition, Holder
 from pydrm.core.state import State
+from pydrm.engine.codec import UNREADABLE
 from pydrm.errors import ClusterRefused, ConfigurationError, DrmError, Fenced, HandlerError, Unavailable
 
 __all__ = ["DATA_BYTES_MAX", "Courier", "Delivered", "Mail"]
@@ -126,17 +127,22 @@ class Courier:
     def asked(self, origin: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
         """For the engine: node *origin* wants to send something over what this node holds; *answer* is called once."""
 
-        async def work() -> None:
-            answer(_encode(await self._deliver(order)))
+        def answered(delivery: asyncio.Task[_Answer]) -> None:
+            # Also one that is cancelled before its first step: a question that nobody answers keeps its place.
+            gone = delivery.cancelled() or delivery.exception() is not None
+            answer(_encoded(_Answer("unknown", "the node stopped meanwhile") if gone else delivery.result()))
 
         try:
             order = _orders.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             logger.warning("%s asks for what cannot be read: %s", origin, error, extra={"node": self._node})
-            answer(_encode(_Answer("refused", "the request cannot be read")))
+            answer(_encoded(_Answer("refused", "the request cannot be read")))
             return
-        if not self._agent.spawn(work(), f"pydrm send {order.resource}"):
-            answer(_encode(_Answer("not-held")))
+        delivery = self._agent.spawn(self._deliver(order), f"pydrm send {order.resource}")
+        if delivery is None:
+            answer(_encoded(_Answer("not-held")))
+        else:
+            delivery.add_done_callback(answered)
 
     # --- the sender's side -------------------------------------------------------------------------------------------
 
@@ -158,7 +164,7 @@ class Courier:
             return _answers.decode(said)
         except TimeoutError:
             return _Answer("unknown", f"{holder.node} did not answer within {order.timeout_s:.3g} s")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return _Answer("unknown", f"the answer of {holder.node} cannot be read")
 
     # --- the holder's side -------------------------------------------------------------------------------------------
@@ -185,12 +191,28 @@ class Courier:
             return _Answer("unknown", "it could not be written in time")
         except Fenced:
             return _Answer("unknown", "the hold ended meanwhile")
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise
+            return _Answer("unknown", "what its handler waited for was cancelled")
         except Exception as error:  # noqa: BLE001 (the border to the handler's code)
             # Its message may show what a connection was opened with.
             if not isinstance(error, DrmError):
                 logger.info("sending failed: %s", type(error).__name__, extra={"resource": order.resource})
             return _Answer("unknown", f"{type(error).__name__} while it was written")
         return _Answer("delivered")
+
+
+def _is_being_cancelled() -> bool:
+    """Whether it is this task that is cancelled, and not something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _encoded(answer: _Answer) -> bytes:
+    # Some of its words are a handler's, and those may be no Unicode.
+    detail = answer.detail.encode(errors="backslashreplace").decode()
+    return _encode(_Answer(answer.outcome, detail))
 
 
 def _content(data: object) -> bytes:

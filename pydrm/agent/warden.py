@@ -19,10 +19,12 @@ from pydrm.agent.ledger_watch import LedgerWatch
 from pydrm.agent.shares import Shares
 from pydrm.clock import Clock
 from pydrm.core.changes import (
+    Answered,
     AssignmentChanged,
     AssignmentDropped,
     BudgetChanged,
     BudgetDropped,
+    FloorRaised,
     LeaseEnded,
 )
 from pydrm.core.commands import Join, Renew, Request
@@ -136,9 +138,11 @@ class Warden:
         if isinstance(request.command, Join):
             self._act(self._keeper.applied_join(request.command, outcome.answer, now))
         for change in outcome.changes:
-            # The first is by far the most frequent.
+            # These are by far the most frequent; what was answered, the engine tells.
             if isinstance(change, AssignmentChanged):
                 self._note_assignment(change.assignment)
+            elif isinstance(change, (Answered, FloorRaised)):
+                continue
             elif isinstance(change, AssignmentDropped):
                 self._note_dropped((change.resource, change.slot))
             else:

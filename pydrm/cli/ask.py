@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from typing import Any
 
-from pydrm.cli.client import Client
+from pydrm.cli.client import client_of
 from pydrm.cli.exits import Exit, Failed
 from pydrm.cli.tables import print_table
 
-__all__ = ["ADMIN_DEFAULT", "add", "nodes", "pause", "remove", "resources", "resume", "send", "status"]
-
-ADMIN_DEFAULT = "http://127.0.0.1:8001"
+__all__ = ["add", "nodes", "pause", "remove", "resources", "resume", "send", "status"]
 
 
 def status(arguments: argparse.Namespace) -> Exit:
-    seen = _client(arguments).status()
+    seen = client_of(arguments).status()
     if arguments.json:
         _print_json(seen)
         return Exit.OK
@@ -51,7 +48,7 @@ def status(arguments: argparse.Namespace) -> Exit:
 def nodes(arguments: argparse.Namespace) -> Exit:
     if arguments.change:
         return _change_voters(arguments)
-    seen = _client(arguments).nodes()
+    seen = client_of(arguments).nodes()
     if arguments.json:
         _print_json(seen)
     else:
@@ -60,7 +57,7 @@ def nodes(arguments: argparse.Namespace) -> Exit:
 
 
 def resources(arguments: argparse.Namespace) -> Exit:
-    seen = _client(arguments).resources()
+    seen = client_of(arguments).resources()
     if arguments.json:
         _print_json(seen)
     else:
@@ -77,23 +74,23 @@ def resources(arguments: argparse.Namespace) -> Exit:
 def add(arguments: argparse.Namespace) -> Exit:
     from pydrm.cli.definitions import read_definitions
 
-    client = _client(arguments)
+    client = client_of(arguments)
     _print_count(arguments, "added", client.add(read_definitions(arguments.file)))
     return Exit.OK
 
 
 def remove(arguments: argparse.Namespace) -> Exit:
-    _print_count(arguments, "removed", _client(arguments).remove(arguments.ids))
+    _print_count(arguments, "removed", client_of(arguments).remove(arguments.ids))
     return Exit.OK
 
 
 def pause(arguments: argparse.Namespace) -> Exit:
-    _print_count(arguments, "paused", _client(arguments).pause(arguments.ids, arguments.reason))
+    _print_count(arguments, "paused", client_of(arguments).pause(arguments.ids, arguments.reason))
     return Exit.OK
 
 
 def resume(arguments: argparse.Namespace) -> Exit:
-    _print_count(arguments, "resumed", _client(arguments).resume(arguments.ids))
+    _print_count(arguments, "resumed", client_of(arguments).resume(arguments.ids))
     return Exit.OK
 
 
@@ -114,7 +111,7 @@ def send(arguments: argparse.Namespace) -> Exit:
             data = content if arguments.binary else content.decode()
         except UnicodeDecodeError as error:
             raise Failed(f"stdin is not UTF-8: {error}; send it with --binary", exit=Exit.INVALID) from error
-    delivered = _client(arguments).send(arguments.id, data)
+    delivered = client_of(arguments).send(arguments.id, data)
     if arguments.json:
         _print_json(delivered)
     else:
@@ -125,7 +122,7 @@ def send(arguments: argparse.Namespace) -> Exit:
 def _change_voters(arguments: argparse.Namespace) -> Exit:
     if arguments.change == "replace":
         print(f"taking the old vote of {arguments.name} away, and waiting for its new replica", file=sys.stderr)
-    voters = _client(arguments).change_voters(arguments.change, arguments.name)
+    voters = client_of(arguments).change_voters(arguments.change, arguments.name)
     if arguments.json:
         _print_json({"voters": voters})
     else:
@@ -133,11 +130,6 @@ def _change_voters(arguments: argparse.Namespace) -> Exit:
         if len(voters) % 2 == 0:
             print(f"{len(voters)} voters survive no more losses than {len(voters) - 1}: have an odd number")
     return Exit.OK
-
-
-def _client(arguments: argparse.Namespace) -> Client:
-    url = arguments.admin or os.environ.get("PYDRM_ADMIN") or ADMIN_DEFAULT
-    return Client(url, timeout=arguments.timeout)
 
 
 def _print_nodes(seen: list[dict[str, Any]]) -> None:

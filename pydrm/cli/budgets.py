@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from typing import Any
 
-from pydrm.cli.ask import ADMIN_DEFAULT
-from pydrm.cli.client import Client
+from pydrm.cli.client import client_of
 from pydrm.cli.exits import Exit
 from pydrm.cli.tables import print_table
 
 __all__ = ["run"]
 
-_LIMITS = ("connects_per_second", "connections", "requests_per_second", "sessions_per_day")
-
 
 def run(arguments: argparse.Namespace) -> Exit:
-    url = arguments.admin or os.environ.get("PYDRM_ADMIN") or ADMIN_DEFAULT
-    client = Client(url, timeout=arguments.timeout)
+    client = client_of(arguments)
     match arguments.change:
         case "set":
-            limits = {limit: getattr(arguments, limit) for limit in _LIMITS}
+            from pydrm.budgets import LIMITS  # with the state machine, which nothing else here needs
+
+            limits = {limit: getattr(arguments, limit) for limit in LIMITS}
             client.set_budget(arguments.group, {name: limit for name, limit in limits.items() if limit is not None})
             _print(arguments, {"set": arguments.group}, f"set the budget of {arguments.group}")
         case "remove":

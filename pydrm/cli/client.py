@@ -7,19 +7,29 @@ rather than urllib, which would send a request for 127.0.0.1 to the environment'
 
 from __future__ import annotations
 
+import argparse
 import base64
 import http.client
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pydrm.cli.exits import Exit, Failed, exit_for
 
-__all__ = ["Client"]
+__all__ = ["Client", "client_of"]
+
+_ADMIN_DEFAULT = "http://127.0.0.1:8001"
 
 # A node answers a change that had no majority only after the timeout it was given; leave it the time to say so.
 _GRACE_S = 2.0
+
+
+def client_of(arguments: argparse.Namespace) -> Client:
+    """Of the node that a command's --admin and --timeout, or the environment, say."""
+    url = arguments.admin or os.environ.get("PYDRM_ADMIN") or _ADMIN_DEFAULT
+    return Client(url, timeout=arguments.timeout)
 
 
 class Client:

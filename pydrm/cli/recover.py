@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from pydrm.cli.exits import Exit, Failed
-from pydrm.engine.disk import LocalDisk
 from pydrm.engine.host import SystemHost
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.engine.recovery import Recovered, recover
 from pydrm.errors import ConfigurationError, DiskFailed
 

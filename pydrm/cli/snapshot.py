@@ -15,7 +15,7 @@ from pydrm.core import invariants
 from pydrm.core.picture import Section
 from pydrm.core.records import Assignment
 from pydrm.core.state import State
-from pydrm.engine.disk import LocalDisk
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.engine.restore import Readout
 from pydrm.engine.snapshots import Heading, Snapshot, snapshots_in
 from pydrm.errors import ConfigurationError

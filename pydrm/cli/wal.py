@@ -14,7 +14,7 @@ import attrs
 from pydrm.cli.exits import Exit, Failed
 from pydrm.cli.survey import EntrySurvey, JournalSurvey, SegmentSurvey, survey
 from pydrm.cli.tables import print_table
-from pydrm.engine.disk import LocalDisk
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.engine.replay import Replay, SegmentRead, read_journal
 from pydrm.errors import ConfigurationError
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
-from pydrm.cli.ask import ADMIN_DEFAULT
-from pydrm.cli.client import Client
+from pydrm.cli.client import Client, client_of
 from pydrm.cli.exits import Exit, Failed
 from pydrm.cli.tables import print_table
 
@@ -34,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, add_asking: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Exit:
-    client = Client(arguments.admin or os.environ.get("PYDRM_ADMIN") or ADMIN_DEFAULT, timeout=arguments.timeout)
+    client = client_of(arguments)
     match arguments.action:
         case "failed":
             return _failed(arguments, client)

@@ -203,6 +203,8 @@ def decide_forget(state: State, command: ForgetPublished) -> Decision:
 
 def clear(state: State, limit: int) -> list[Change]:
     """One of the stages after a command: clear away some of what subscriptions that ended have left."""
+    if not state.ledger.remains:
+        return []
     return [RemainsCleared(number) for number in islice(state.ledger.remains, 1)]
 
 

@@ -121,9 +121,9 @@ def apply(state: State, request: Request) -> Outcome:
     for change in decision.changes:
         evolve(state, change)
     # What these change moves nobody, and renewals are most of an idle cluster's log.
-    if not isinstance(request.command, _MOVES_NOBODY):
+    if type(request.command) not in _MOVES_NOBODY:
         limit = _step(request.command, len(decision.changes))
-        for stage in (*placement.STAGES, clear):
+        for stage in _STAGES:
             try:
                 placed = stage(state, limit)
             except Exception as error:  # noqa: BLE001 (rule 2: a bug of ours must not stop every node alike)
@@ -161,7 +161,7 @@ def _step(command: Command, changes: int) -> int:
     resources may, while there is much left to do, do not much more than its own part of it.
     """
     most = placement.STEP_ASSIGNMENTS_MAX
-    return most if isinstance(command, _MOVES_MANY) else min(most, max(changes, most // 20))
+    return most if type(command) in _MOVES_MANY else min(most, max(changes, most // 20))
 
 
 def _already_answered(state: State, request: RequestId | None) -> Answer | None:
@@ -185,10 +185,15 @@ def _remember(state: State, request: RequestId | None, answer: Answer) -> list[C
     return changes
 
 
-_MOVES_MANY = (Join, Drain, Resign, Expire, EndRecovery, Place)
+_STAGES = (*placement.STAGES, clear)
+
+# Sets of types: each command is looked for in them, and there are many kinds.
+_MOVES_MANY = frozenset((Join, Drain, Resign, Expire, EndRecovery, Place))
 _LEDGER = (Publish, ClaimDeliveries, SettleDeliveries, ReplayDeliveries, ForgetPublished)
 _BUDGETS = (SetBudget, TakePermits, ReturnPermits, HoldBack, EndHoldback, EndHour)
-_MOVES_NOBODY = (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol, *_LEDGER, *_BUDGETS)
+_MOVES_NOBODY = frozenset(
+    (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol, *_LEDGER, *_BUDGETS)
+)
 
 _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     Form: decide_form,

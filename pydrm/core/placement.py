@@ -67,7 +67,7 @@ def admit(state: State, draft: Draft, newcomers: Sequence[Assignment]) -> None:
 
 def bury(state: State, limit: int) -> list[Change]:
     """Take over from dead incarnations, oldest token first."""
-    if _recovers(state):
+    if not state.index.dead or _recovers(state):
         return []
     draft = Draft(state)
     left = limit
@@ -95,7 +95,7 @@ def place(state: State, limit: int) -> list[Change]:
 
 def balance(state: State, limit: int) -> list[Change]:
     """Begin to move what is on draining nodes, and what makes the load more even."""
-    if _recovers(state):
+    if _is_even(state) or _recovers(state):
         return []
     nodes = placeable(state)
     draft = Draft(state)
@@ -160,6 +160,19 @@ def _drain(state: State, draft: Draft, nodes: dict[str, Node], limit: int) -> No
                     loads.add(receiver, weight)
 
 
+def _is_even(state: State) -> bool:
+    """Whether nothing moves or has to: nearly always, after nearly every command. Says nothing of what waits."""
+    if state.index.moving:
+        return False
+    loads = []
+    for name, node in state.nodes.items():
+        if node.state is NodeState.DRAINING:
+            return False
+        if node.state is NodeState.ALIVE:
+            loads.append(state.index.load.get(name, 0))
+    return not loads or max(loads) - min(loads) < 2
+
+
 def _expected_loads(state: State, nodes: dict[str, Node]) -> dict[str, int]:
     """Loads as they will be when all that is on its way has arrived (rule 3)."""
     arriving = dict(state.index.moving)
@@ -177,7 +190,6 @@ def _even_out(state: State, draft: Draft, nodes: dict[str, Node], loads: dict[st
     # A giver counts with what it has, not with what may arrive: or what it gives would come back to it,
     # because `place` looks at what is there, and would go again, for as long as the arrival takes.
     settled = {name: state.index.load.get(name, 0) for name in nodes}
-    # After nearly every command there is nothing to do.
     if max(settled.values()) - min(loads.values()) < 2:
         return
     sources = {name: _Movable(state, draft, name) for name in nodes}

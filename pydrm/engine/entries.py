@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from array import array
 
-__all__ = ["FIRST_INDEX", "Entries", "Entry"]
+__all__ = ["ENTRY_BYTES", "FIRST_INDEX", "Entries", "Entry"]
 
 Command = bytes
 Entry = tuple[Command, int, int]  # (command, index, term), as PySyncObj has it
 
 FIRST_INDEX = 1
+
+# What an entry counts besides its command: about what its objects take in memory. Reading it again takes time that does
+# not depend on its length, either; so a log of very many tiny entries must not pass for a short one.
+ENTRY_BYTES = 128
 
 _NO_OP = b"\x01"  # the command of an entry that does nothing (pysyncobj/syncobj.py, _COMMAND_TYPE)
 
@@ -32,7 +36,7 @@ class Entries:
         self.kept = following
         if base != (0, 0):
             following.insert(0, (_NO_OP, *base))
-        # How long all commands up to each entry are together, from somewhere on: only differences are looked at.
+        # How long all entries up to each one are together, from somewhere on: only differences are looked at.
         self._bytes_up_to = array("Q")
         for command, _, _ in following:
             self._measure(command)
@@ -48,7 +52,7 @@ class Entries:
 
     @property
     def bytes(self) -> int:
-        """How long the commands of all entries after the base are together."""
+        """How long all entries after the base are together: their commands, and `ENTRY_BYTES` for each."""
         return self.bytes_after(self.base[0])
 
     def bytes_after(self, index: int) -> int:
@@ -88,4 +92,4 @@ class Entries:
 
     def _measure(self, command: Command) -> None:
         before = self._bytes_up_to[-1] if self._bytes_up_to else 0
-        self._bytes_up_to.append(before + len(command))
+        self._bytes_up_to.append(before + ENTRY_BYTES + len(command))

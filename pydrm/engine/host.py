@@ -16,7 +16,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from pydrm.clock import Clock, Random, SystemClock
-from pydrm.engine.disk import Disk, LocalDisk
+from pydrm.engine.disk import Disk
+from pydrm.engine.local_disk import LocalDisk
 
 __all__ = ["Aside", "Host", "SystemHost"]
 

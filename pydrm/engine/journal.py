@@ -71,7 +71,7 @@ class Journal:
 
     @property
     def bytes(self) -> int:
-        """How long the commands of all entries after the base are together."""
+        """How long all entries after the base are together; see `entries`."""
         return self._entries.bytes
 
     def bytes_after(self, index: int) -> int:

@@ -89,6 +89,7 @@ class Post:
         network: Network,
         *,
         linked: Callable[[], Collection[str]],
+        is_linked: Callable[[str], bool],
         leader: Callable[[], str | None],
         clock: Clock,
         deliver: Callable[[Question], None],
@@ -96,12 +97,14 @@ class Post:
         """
         Args:
             linked: Peers of this cluster that can be written to now.
+            is_linked: Whether that one is among them; asked for each piece.
             nonce: Names this process; the answer to a question of an earlier one must not be taken for one to this.
             deliver: Gets each question; must not raise.
         """
         self._node = node
         self._network = network
         self._linked = linked
+        self._is_linked = is_linked
         self._leader = leader
         self._clock = clock
         self._deliver = deliver
@@ -118,8 +121,9 @@ class Post:
 
     def ask(self, to: str, payload: bytes, deadline: float, resolve: Resolve) -> None:
         """
-        *resolve* is called once: with the answer, or with Unavailable, after *deadline* on the engine's clock at the
-        latest; its `unsent` says whether it is certain that *to* never saw the question.
+        *resolve* is called once: with the answer, or with Unavailable when it is known that none will come, or none has
+        come up to *deadline* on the engine's clock. That is looked at each `_LOOK_S`, so it may be so much later. The
+        error's `unsent` says whether it is certain that *to* never saw the question.
         """
         via = self._route(to)
         if via is None or self._stopped:
@@ -181,19 +185,18 @@ class Post:
 
     def _route(self, to: str) -> str | None:
         """The peer to send to what is for *to*; None if there is none."""
-        linked = self._linked()
-        if to in linked:
+        if self._is_linked(to):
             return to
         leader = self._leader()
-        if leader in linked:
+        if leader is not None and self._is_linked(leader):
             return leader
-        return min(linked, default=None)
+        return min(self._linked(), default=None)
 
     def _pass_on(self, peer: str, piece: Mail) -> None:
         # Once only: what came from a node that passes on does not go round.
         if piece.origin != peer:
             return
-        if piece.to not in self._linked():
+        if not self._is_linked(piece.to):
             self._refuse(peer, piece, f"neither it nor {self._node} is linked with {piece.to}")
         elif not self._enqueue(piece.to, len(piece.data), iter((piece,))):
             self._refuse(peer, piece, f"too much waits at {self._node} to be sent to {piece.to}")
@@ -204,7 +207,7 @@ class Post:
             self._reply(peer, piece.origin, piece.number, b"", problem)
 
     def _reply(self, peer: str, to: str, number: int, payload: bytes, problem: str = "") -> None:
-        if peer not in self._linked():
+        if not self._is_linked(peer):
             found = self._route(to)
             if found is None:
                 return

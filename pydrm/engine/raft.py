@@ -86,6 +86,7 @@ class Raft:
         self._journal = journal
         self._clock = clock
         self._proved: int | None = None
+        self._order: tuple[str, TimeoutNow] | None = None  # who told this node to stand, while it cannot yet
         voters = sorted(voters)
         stagger = Stagger(name, voters, random)
         others = [Member(voter) for voter in voters if voter != name]
@@ -150,6 +151,7 @@ class Raft:
             self._elections.tick_without_standing()
         else:
             self._core.doTick(0)
+        self._obey()
 
     def _pace(self) -> None:
         """Have the core know of no more commits than it can apply in this tick without holding everything up."""
@@ -229,6 +231,12 @@ class Raft:
         """Have one of *candidates* stand that has all of this leader's log, if there is one. Nothing is promised."""
         self._elections.hand_over(candidates)
 
+    def _obey(self) -> None:
+        """Stand as a leader has told this node to, once it may; of a leader of before the core takes no orders."""
+        if self._order is not None and self._may_stand:
+            (peer, frame), self._order = self._order, None
+            self._deliver(self._node(peer), **to_core(frame))
+
     @property
     def _may_stand(self) -> bool:
         """As long as something committed is to be applied, who votes may be about to change."""
@@ -257,8 +265,8 @@ class Raft:
             case RequestVote() | Vote():
                 self._deliver(self._node(peer), **to_core(frame))
             case TimeoutNow():
-                if self._may_stand:
-                    self._deliver(self._node(peer), **to_core(frame))
+                self._order = (peer, frame)
+                self._obey()
             case PreVote():
                 self.outbox.append((peer, self._elections.answer(frame)))
             case PreVoteAnswer():
@@ -279,6 +287,8 @@ class Raft:
         if frame.term >= self.term:
             self._elections.heard_leader()
             frame, self._proved = guards.only_news(self._journal, frame, self.commit_index)
+            if frame.entries:
+                self._order = None  # its time is up, and the leader goes on
         try:
             self._deliver(self._node(peer), **to_core(frame))
         finally:

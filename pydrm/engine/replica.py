@@ -109,6 +109,7 @@ class Replica:
             config.nonce,
             self._transport,
             linked=self._members_linked,
+            is_linked=self._is_linked,
             leader=lambda: self.status.leader,
             clock=host.clock,
             deliver=asked,
@@ -196,8 +197,11 @@ class Replica:
         self.wake()
 
     def _members_linked(self) -> Collection[str]:
-        mine = self._storage.directory.identity.cluster_id
-        return [name for name, hello in self._transport.heard().items() if mine and hello.cluster_id == mine]
+        return [name for name in self._transport.heard() if self._is_linked(name)]
+
+    def _is_linked(self, peer: str) -> bool:
+        mine, hello = self._storage.directory.identity.cluster_id, self._transport.hello_of(peer)
+        return bool(mine) and hello is not None and hello.cluster_id == mine
 
     def _unlinked(self, peer: str) -> None:
         self.post.unlinked(peer)

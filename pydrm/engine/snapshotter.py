@@ -2,9 +2,9 @@
 `Snapshotter`: takes snapshots, gives them to who lags behind, fetches one when this node does; and cuts the log.
 
 A snapshot is taken when the log since the last has become longer than the state that it would save reading again:
-by bytes, not by entries. The picture is taken between two entries; it is written while the log goes on. When it is on
-disk, what is older goes: in memory but for a tail that spares peers that are a little behind a whole snapshot, on
-disk up to the older of the two snapshots that are kept.
+by bytes, of which each entry counts some besides its command (see `entries`). The picture is taken between two
+entries; it is written while the log goes on. When it is on disk, what is older goes: in memory but for a tail that
+spares peers that are a little behind a whole snapshot, on disk up to the older of the two snapshots that are kept.
 """
 
 from __future__ import annotations
@@ -74,12 +74,14 @@ class Snapshotter:
         self._arrived = arrived
         self._outdated = outdated
         self._now = now
-        self._sending = Sending(snapshots, self._disk, send)
+        self._sending = Sending(snapshots, self._disk, send, failed=self._try_again)
         self._receiving = Receiving(snapshots, self._disk, send, complete=self._complete)
         self._task: asyncio.Task[None] | None = None
         self._installing: asyncio.Task[None] | None = None
         self._not_before = float("-inf")
         self._wanted = False
+        self._again_at: dict[str, float] = {}  # when whom the last one was of no use to is tried anew
+        self._postponed: tuple[str, SnapshotOffer] | None = None  # what came while another was being installed
 
     def close(self) -> None:
         """Nothing is taken or fetched any more. Idempotent."""
@@ -98,11 +100,18 @@ class Snapshotter:
         """Take a snapshot if one is due; offer the newest to who lags."""
         if not raft.is_leader:
             self._sending.forget_all()
+            self._again_at.clear()
+        for peer in [peer for peer, at in self._again_at.items() if at <= self._now()]:
+            del self._again_at[peer]
+            raft.caught_up(peer, 0)  # the log is tried first, and found too short
         lagging, raft.lagging = raft.lagging, []
         for peer in lagging:
             newest = self._snapshots.newest
             if newest is not None and raft.is_leader:
                 self._sending.offer(peer, newest, term=raft.term)
+        if self._postponed is not None and self._installing is None:
+            peer, offer = self._postponed
+            self._offered(peer, offer, raft)
         if self._task is None and self._now() >= self._not_before and self._due(raft):
             self._wanted = False
             self._take(raft, state)
@@ -111,10 +120,7 @@ class Snapshotter:
         match frame:
             case SnapshotOffer():
                 if raft.heard_leader(peer, frame.term):
-                    if raft.holds(frame.index, frame.index_term):
-                        self._send(peer, SnapshotDone(raft.term, frame.index))
-                    elif self._installing is None:
-                        self._receiving.offered(peer, frame)
+                    self._offered(peer, frame, raft)
             case SnapshotPiece():
                 if raft.heard_leader(peer, frame.term):
                     self._receiving.arrived(peer, frame)
@@ -128,6 +134,7 @@ class Snapshotter:
 
     def unlinked(self, peer: str) -> None:
         self._sending.forget(peer)
+        self._again_at.pop(peer, None)
 
     # --- taking ------------------------------------------------------------------------------------------------------
 
@@ -201,11 +208,25 @@ class Snapshotter:
             raft.caught_up(peer, frame.index)
             return
         _log.error("%s cannot use the snapshot as of entry %d: %s", peer, frame.index, frame.problem)
-        # A fresh one, in case that this one is damaged here; and then the log is tried again, and found too short.
+        self._try_again(peer)
+
+    def _try_again(self, peer: str) -> None:
+        """With a fresh one, in case that the last is damaged here."""
         self._wanted = True
-        asyncio.get_running_loop().call_later(_AGAIN_S, raft.caught_up, peer, 0)
+        self._again_at[peer] = self._now() + _AGAIN_S
 
     # --- receiving ---------------------------------------------------------------------------------------------------
+
+    def _offered(self, leader: str, offer: SnapshotOffer, raft: Raft) -> None:
+        self._postponed = None
+        if offer.term < raft.term:
+            return  # it was postponed, and somebody else leads by now
+        if raft.holds(offer.index, offer.index_term):
+            self._send(leader, SnapshotDone(raft.term, offer.index))
+        elif self._installing is None:
+            self._receiving.offered(leader, offer)
+        else:
+            self._postponed = (leader, offer)  # it is not made again; with luck what is being installed will do
 
     def _complete(self, leader: str, offer: SnapshotOffer) -> None:
         self._installing = asyncio.get_running_loop().create_task(self._install(leader, offer))

@@ -6,6 +6,8 @@
     leader      Piece(offset, data)           one at a time: the follower writes it, then wants the next
     follower    Done(index)                   once it is on disk, read, and in force
 
+A leader that cannot read on, or is told that what came is of no use, begins again with another Offer.
+
 Every frame has its sender's term; what is of another term is not answered. The follower that has received all of it
 checks all of it before anything of its own is given up.
 """
@@ -41,10 +43,12 @@ Send = Callable[[str, Frame], None]
 class Sending:
     """The leader's side. Belongs to the engine's loop; files are read on *disk*."""
 
-    def __init__(self, snapshots: Snapshots, disk: Executor, send: Send) -> None:
+    def __init__(self, snapshots: Snapshots, disk: Executor, send: Send, *, failed: Callable[[str], None]) -> None:
+        """*failed* is told who will not get the rest of what it was offered, because that cannot be read here."""
         self._snapshots = snapshots
         self._disk = disk
         self._send = send
+        self._failed = failed
         self._under_way: dict[str, Snapshot] = {}
 
     @property
@@ -91,6 +95,9 @@ class Sending:
             data = b""
         if data:
             self._send(peer, SnapshotPiece(frame.term, snapshot.index, frame.offset, data))
+        else:
+            del self._under_way[peer]
+            self._failed(peer)
 
 
 @attrs.define

@@ -163,6 +163,11 @@ class Transport:
         """The newest Hello of each linked peer."""
         return {name: link.hello for name, link in self._links.items() if link.hello is not None}
 
+    def hello_of(self, peer: str) -> Hello | None:
+        """The newest Hello of that one; None if it is not linked."""
+        link = self._links.get(peer)
+        return link.hello if link is not None else None
+
     # --- listening ---------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> asyncio.Server:

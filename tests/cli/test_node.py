@@ -50,15 +50,15 @@ class Node:
     def __init__(self, directory: Path, port: int) -> None:
         (directory / "myapp.py").write_text(APP)
         (directory / "a.toml").write_text('[pydrm]\ncluster = "orders"\nnode = "a"\ndrain_timeout = 60\n')
-        self._directory = directory
+        self.directory = directory
         self._admin = f"127.0.0.1:{port}"
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pydrm", "run", "a.toml", "--admin", self._admin, *arguments],
-            cwd=self._directory,
-            env=self._environment(),
+            cwd=self.directory,
+            env=self.environment(),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -71,8 +71,8 @@ class Node:
         while True:
             asked = subprocess.run(
                 [sys.executable, "-m", "pydrm", *arguments, "--json", "--admin", self._admin],
-                cwd=self._directory,
-                env=self._environment(),
+                cwd=self.directory,
+                env=self.environment(),
                 text=True,
                 input=stdin,
                 capture_output=True,
@@ -99,7 +99,7 @@ class Node:
             self._process.kill()
             self._process.communicate()
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("PYDRM_")}
         return ours | {"PYTHONPATH": str(Path(pydrm.__file__).parents[1])}
 
@@ -192,6 +192,27 @@ def test_an_admin_address_in_use_stops_the_node_before_it_joins(tmp_path: Path) 
 
     assert code == Exit.INVALID
     assert "admin: cannot listen" in err
+
+
+def test_a_second_node_on_a_data_directory_in_use_says_whose_it_is(node: Node) -> None:
+    """Two processes that write one log would be two voters with one vote. The first one is not disturbed."""
+    first = node.start("--app", "myapp:set_up", "--data-dir", "data")
+    node.hold("quiet")
+
+    second = subprocess.run(
+        [sys.executable, "-m", "pydrm", "run", "a.toml", "--data-dir", "data"],
+        cwd=node.directory,
+        env=node.environment(),
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+    assert second.returncode == Exit.INVALID
+    assert f"data is in use by process {first.pid}; give each node a directory of its own" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert [shown["state"] for shown in node.ask("resources")] == ["open"]
 
 
 def test_the_log_is_json_if_asked_for(node: Node) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pydrm.cli.exits import Exit
 from pydrm.cli.main import main
-from pydrm.engine.disk import LocalDisk
+from pydrm.engine.local_disk import LocalDisk
 from tests.engine.voter_data import LOST_ID, lay_out
 
 

@@ -11,7 +11,7 @@ from pydrm.cli.exits import Exit
 from pydrm.cli.main import main
 from pydrm.core.picture import Section, take
 from pydrm.core.state import State
-from pydrm.engine.disk import LocalDisk
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.engine.snapshots import Heading, Snapshots, encoded
 from tests.core.build import Cluster, add, cluster
 

@@ -9,8 +9,8 @@ from pydrm.cli.exits import Exit
 from pydrm.cli.main import main
 from pydrm.core.commands import Drain, Renew, Request
 from pydrm.engine.codec import encode_entry, encode_request
-from pydrm.engine.disk import LocalDisk
 from pydrm.engine.journal import Journal, open_journal
+from pydrm.engine.local_disk import LocalDisk
 
 NO_OP = b"\x01"
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from pydrm.engine.entries import ENTRY_BYTES
 from pydrm.engine.journal import Journal, JournalDamaged
 from pydrm.engine.segment_format import decode_header
 from tests.engine.journals import (
@@ -202,8 +203,8 @@ def test_the_base_is_never_cut_off():
         journal.deleteEntriesFrom(0)
 
 
-def test_bytes_are_those_of_the_commands_after_the_base():
-    """What a snapshot would spare; the base's own command is not kept."""
+def test_bytes_are_those_of_the_entries_after_the_base():
+    """What a snapshot would spare; the base's own command is not kept. Each entry counts besides its command."""
     journal = Journal()
     sizes = [journal.bytes]
     add(journal, b"1", b"22", b"333", b"4444")
@@ -218,8 +219,9 @@ def test_bytes_are_those_of_the_commands_after_the_base():
     after = [journal.bytes_after(index) for index in range(6)]
     journal.reset(9, 2)
 
-    assert sizes == [0, 9, 7, 3, 8]
-    assert after == [8, 8, 8, 5, 0, 0]
+    each = ENTRY_BYTES
+    assert sizes == [0, 3 * each + 9, 2 * each + 7, each + 3, 2 * each + 8]
+    assert after == [2 * each + 8, 2 * each + 8, 2 * each + 8, each + 5, 0, 0]
     assert (journal.bytes, journal.bytes_after(9)) == (0, 0)
 
 
@@ -430,7 +432,7 @@ def test_what_comes_after_the_snapshot_stays():
     journal = opened(disk, (3, 1), begun=True)
 
     assert contents(journal) == ([(NO_OP, 3, 1), (b"four", 4, 1), (b"five", 5, 1)], 2, "b")
-    assert journal.bytes == len(b"fourfive")
+    assert journal.bytes == 2 * ENTRY_BYTES + len(b"fourfive")
     assert (journal.getRaftCommitIndex(), journal.dirty) == (3, False)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pydrm.engine.data_directory import DataDirectory, Identity
-from pydrm.engine.disk import Disk, LocalDisk
+from pydrm.engine.disk import Disk
 from pydrm.engine.journal import JournalDamaged
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.errors import ConfigurationError, DiskFailed
 from tests.engine.memory_disk import MemoryDisk
 

@@ -7,6 +7,7 @@ Their participant forms the cluster and joins, and no more; what leases do is te
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -23,7 +24,7 @@ from pydrm.core.records import Definition
 from pydrm.core.state import State
 from pydrm.engine import REQUEST_BYTES_MAX, Engine, EngineConfig, EngineStatus, Footing, Membership, Port, SystemHost
 from pydrm.engine.codec import encode_entry, encode_request
-from pydrm.engine.disk import AppendFile, LocalDisk
+from pydrm.engine.disk import AppendFile
 from pydrm.engine.frames import (
     Append,
     Forward,
@@ -35,6 +36,7 @@ from pydrm.engine.frames import (
     Vote,
 )
 from pydrm.engine.journal import open_journal
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.errors import ClusterRefused, ConfigurationError, DiskFailed, DrmError, Unavailable
 from pydrm.testing.ports import Ports
 from tests.engine.loops import on_a_loop, until
@@ -466,6 +468,33 @@ async def test_a_node_whose_disk_fails_stops_and_says_so_and_the_others_go_on(ad
 
 
 @on_a_loop
+async def test_a_disk_that_hangs_does_not_hold_up_the_loop(
+    addresses: Addresses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The engine hears its peers and looks after leases meanwhile; only what needs the disk waits for it."""
+    hangs, goes_on = threading.Event(), threading.Event()
+    fdatasync = os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        hangs.set()
+        assert goes_on.wait(PATIENCE_S)
+        fdatasync(descriptor)
+
+    async with scene(addresses, tmp_path, "a") as it:
+        (a,) = await it.start("a")
+        await a.add("first")
+        monkeypatch.setattr(os, "fdatasync", slow)
+        adding = asyncio.ensure_future(a.add("second"))
+        await until(hangs.is_set)
+
+        assert await asyncio.wait_for(a.engine.read(lambda state: len(state.records)), PATIENCE_S) == 1
+        assert not adding.done()
+
+        goes_on.set()
+        assert await adding == Done(created=1)
+
+
+@on_a_loop
 async def test_a_bug_of_the_participant_stops_this_node_alone(addresses: Addresses, caplog: pytest.LogCaptureFixture):
     """What it has half done is not known."""
     node = Node("a", addresses, "", None)
@@ -606,6 +635,31 @@ async def test_a_damaged_snapshot_is_passed_over(
         await until(lambda: len(a.records) == 60)
 
         assert f"{newest} is damaged at offset" in caplog.text
+
+
+@on_a_loop
+@pytest.mark.usefixtures("_short_logs")
+async def test_who_comes_back_with_a_damaged_snapshot_and_lags_has_the_leaders(addresses: Addresses, tmp_path: Path):
+    """It begins with its older one and its own log, and is given a newer one, which it has from then on."""
+    async with scene(addresses, tmp_path, "abc") as it:
+        nodes = await it.start("a", "b", "c")
+        for number in range(60):
+            await nodes[0].add(f"r{number}", size=1000)
+        await it.agree("a", "b", "c")
+        await until(lambda: len(snapshots(tmp_path / "c")) == 2)
+        await it.stop("c")
+        newest = snapshots(tmp_path / "c")[-1]
+        newest.write_bytes(newest.read_bytes()[:-1])
+        for number in range(60, 120):
+            await nodes[0].add(f"r{number}", size=1000)
+
+        (c,) = await it.start("c")
+        await it.agree("a", "b", "c")
+        assert len(c.records) == 120
+        assert c.member.restored_count >= 2, "once at the start, once from the leader"
+        await it.stop("c")
+        await it.start("c")
+        await it.agree("a", "b", "c")
 
 
 @on_a_loop

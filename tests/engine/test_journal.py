@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pydrm.engine.disk import LocalDisk
 from pydrm.engine.journal import Journal, JournalDamaged, open_journal
 from pydrm.engine.journal_records import Added, BaseSet, CommitNoted, CutFrom, encode_record
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.engine.segment_format import Header, encode_batch
 from pydrm.errors import ConfigurationError
 from tests.engine.journals import DATA, add, contents, opened, segment, sync

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pydrm.engine.entries import ENTRY_BYTES
 from pydrm.engine.journal import Entry, Journal
 from pydrm.engine.replay import read_journal
 from pydrm.errors import ConfigurationError
@@ -98,7 +99,7 @@ class Life:
         assert contents(journal) == (list(picture.log), picture.term, picture.voted_for)
         assert journal.getRaftCommitIndex() == picture.committed
         assert journal.base == (picture.log[0][1:] if picture.log else (0, 0))
-        assert journal.bytes == sum(len(command) for command, _, _ in picture.log[1:])
+        assert journal.bytes == sum(ENTRY_BYTES + len(command) for command, _, _ in picture.log[1:])
 
     def add(self, command: bytes) -> None:
         entry = (command, self.now.last + 1, self.now.term)

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+import sys
 from itertools import pairwise
 
 import attrs
 import pysyncobj.syncobj
 import pytest
+from pysyncobj import SyncObj
 
 from pydrm.engine import guards, raft, syncobj
 from pydrm.engine.frames import (
@@ -332,6 +335,30 @@ def test_an_app_that_uses_pysyncobj_itself_is_not_touched():
     assert dict(vars(pysyncobj.syncobj)) == before
 
 
+def test_its_core_has_nothing_to_unpickle_with():
+    """Whatever reaches it: what would run when it is unpickled stays bytes."""
+    core = led_by_a().members["a"].running._core
+    loads = vars(sys.modules[SyncObj.__module__])["pickle"].loads
+    mine = type(core).doTick.__globals__["pickle"].loads
+    trap = pickle.dumps(Trap())
+
+    assert mine(trap) == (0, (trap,))
+    assert Trap.sprung == 0
+    loads(trap)
+    assert Trap.sprung == 1, "the test of the test: PySyncObj as it is would have run it"
+
+
+class Trap:
+    sprung = 0
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return spring, ()
+
+
+def spring() -> None:
+    Trap.sprung += 1
+
+
 def test_two_members_in_one_process_do_not_share_their_journal_or_clock():
     """Each has a private copy of the module that looks them up."""
     worlds = [World("a"), World("a")]
@@ -472,3 +499,54 @@ def test_a_leader_without_a_majority_steps_down():
 
     assert not world.members["a"].running.is_leader
     assert world.members["a"].running.leader is None
+
+
+# --- handing over ----------------------------------------------------------------------------------------------------
+
+
+def told_to_lead_while_it_has_much_to_apply(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Node b has all of a's log and knows that it is committed, but has applied none of it, when a hands over to it."""
+    monkeypatch.setattr(raft, "_APPLY_BYTES_PER_TICK", 1)
+    world = led_by_a()
+    for _ in range(5):
+        world.submit("a")
+    b = world.members["b"].running
+    for _ in range(4):
+        tick(world, "a", after_s=0.1)
+        world.deliver("a", "b")
+        world.members["b"].tick()
+        world.members["b"].disk_catches_up()
+        world.deliver("b", "a")
+    assert b.applied < b.commit_index
+    world.members["a"].running.transfer_leadership(["b"])
+    tick(world, "a")
+    world.deliver("a", "b")
+    return world
+
+
+def test_who_is_told_to_lead_does_so_as_soon_as_it_has_applied_what_is_committed(monkeypatch: pytest.MonkeyPatch):
+    """The leader adds nothing to its log meanwhile, and would wait for nothing if the order were dropped."""
+    world = told_to_lead_while_it_has_much_to_apply(monkeypatch)
+    b = world.members["b"]
+
+    for _ in range(10):
+        tick(world, "b")
+        for other in "ac":
+            deliver(world, "b", other)
+            world.deliver(other, "b")
+
+    assert b.running.is_leader
+    assert applied(world, "b")[:5] == applied(world, "a")[:5]
+
+
+def test_an_order_to_lead_is_over_once_the_leader_goes_on(monkeypatch: pytest.MonkeyPatch):
+    """With less in its log than the leader has it would not be elected, and nobody would lead for a while."""
+    world = told_to_lead_while_it_has_much_to_apply(monkeypatch)
+    world.submit("a")
+    tick(world, "a")
+    world.deliver("a", "b")
+
+    for _ in range(10):
+        tick(world, "b")
+
+    assert world.members["b"].running.term == world.members["a"].running.term

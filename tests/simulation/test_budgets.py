@@ -95,6 +95,19 @@ def test_no_more_are_connected_than_the_limit_whatever_goes_wrong(seed: int, pro
     assert cluster.verify() == []
 
 
+def test_the_same_seed_gives_the_same_life() -> None:
+    """With permits, shares and rates in it."""
+
+    def life() -> str:
+        cluster, _ = budgeted(3, connections=CONNECTIONS, connects_per_second=CONNECTS_PER_S)
+        Budgeted(cluster, PROFILES["crashes"]).run(15)
+        cluster.settle()
+        assert any(" opens " in line for line in cluster.trace)
+        return cluster.fingerprint()
+
+    assert life() == life()
+
+
 def test_a_node_that_is_cut_off_connects_no_more_than_the_rate_allows() -> None:
     """Nor do the others, that take over what it had."""
     cluster, turnstile = budgeted(1, connects_per_second=CONNECTS_PER_S)

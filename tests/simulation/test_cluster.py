@@ -43,6 +43,24 @@ def test_a_graceful_stop_leaves_no_gap_that_anybody_would_notice():
     assert cluster.verify() == []
 
 
+def test_a_leader_that_stops_has_another_one_lead_before_it_is_gone():
+    """With nobody leading nothing could be placed for an election timeout."""
+    cluster = holding(9)
+    old = leader(cluster)
+    cluster.stop(old)
+    leads = {old}
+    for _ in range(1000):
+        if not cluster.nodes[old].host.alive:
+            break
+        leads = {node.manager.status()["leader"] for name, node in cluster.nodes.items() if name != old}
+        cluster.run(0.01)
+
+    assert not cluster.nodes[old].host.alive
+    assert len(leads) == 1
+    assert not leads & {old, None}
+    assert cluster.verify() == []
+
+
 def test_a_node_that_comes_back_gets_its_share_by_the_least_moves():
     cluster = holding(9)
     cluster.kill("c")
@@ -228,6 +246,29 @@ def test_an_answer_that_comes_after_the_lease_opens_nothing():
     opened = [line.split(" ", 1)[1] for line in cluster.trace if " opens late " in line]
     assert len(opened) == 1
     assert not opened[0].startswith(holder)
+    assert cluster.verify() == []
+
+
+@pytest.mark.parametrize("reason", ["its resource is removed", "its node stops"])
+def test_what_a_handler_that_refuses_to_end_had_is_cut_and_goes_nowhere_as_long_as_it_does(reason: str):
+    """Nobody can tell what it still does; so it is shown as stuck, and nobody else opens it."""
+    cluster = holding(0)
+    cluster.add(Resource("r0", kind="held", mood="refuses"), via="a")
+    cluster.run(1.0)
+    (connection,) = cluster.third_party.held()["r0"]
+    holder = connection.host.name
+    if reason == "its node stops":
+        cluster.stop(holder)
+    else:
+        cluster.remove("r0", via="a")
+
+    cluster.run(6.0)
+
+    assert not connection.open
+    assert cluster.third_party.held() == {}
+    (shown,) = cluster.nodes["a"].manager.resources()
+    assert (shown["state"], shown["holder"]) == ("stuck", holder)
+    cluster.settle()  # now it ends
     assert cluster.verify() == []
 
 

@@ -14,8 +14,9 @@ from pydrm.testing.simulation.faults import live
 from tests.simulation.build import holding
 
 
-def test_the_same_seed_gives_the_same_life_in_every_process():
-    command = [sys.executable, "-m", "pydrm.testing.simulate", "--seeds", "7", "--seconds", "15", "--trace"]
+@pytest.mark.parametrize("options", [[], ["--profile", "webhooks"], ["--workers", "2"]], ids=" ".join)
+def test_the_same_seed_gives_the_same_life_in_every_process(options: list[str]):
+    command = [sys.executable, "-m", "pydrm.testing.simulate", "--seeds", "7", "--seconds", "15", "--trace", *options]
 
     lives = []
     for hash_seed in ("1", "2"):

@@ -26,8 +26,8 @@ class SimDisk:
     """
 
     segment_bytes = 1024
-    log_bytes = 8192
-    tail_bytes = 1024
+    log_bytes = 20 * 1024
+    tail_bytes = 3 * 1024
 
     def __init__(self, random: Random) -> None:
         self.full = False

@@ -19,7 +19,7 @@ from pydrm.testing.simulation.cluster import SimulatedCluster
 __all__ = ["PROFILES", "Life", "live"]
 
 _SLICE_S = 0.1
-_MOODS = ("calm", "calm", "calm", "slow", "raises", "stubborn")
+_MOODS = ("calm", "calm", "calm", "slow", "raises", "stubborn", "refuses")
 
 # How many times a second each thing happens, on average.
 _EVERYTHING = {

@@ -2,7 +2,8 @@
 The kind "held": a resource that keeps one connection to the simulated third party, as a handler should. Now and then it
 saves how far it has got, and goes on there.
 
-Its field `mood` makes the handler one that is slow, that fails now and then, or that does not end when it should.
+Its field `mood` makes the handler one that is slow, that fails now and then, or that does not end when it should: but a
+little later (stubborn), or not before the faults are over (refuses).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import cast
 
 from pydrm.agent.hold import Hold
@@ -50,6 +52,9 @@ def held_by(host: Host, third_party: SimThirdParty, random: Random) -> Callable[
         except asyncio.CancelledError:
             if mood() == "stubborn":
                 await asyncio.sleep(random.random() * 0.6)
+            while mood() == "refuses":
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.1)
             raise
         finally:
             connection.close()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pydrm.engine import disk
-from pydrm.engine.disk import LocalDisk
+from pydrm.engine import local_disk
+from pydrm.engine.local_disk import LocalDisk
 from pydrm.errors import ConfigurationError
 
 
@@ -79,7 +79,7 @@ def test_a_directory_has_the_same_name_each_time(tmp_path: Path):
 
 def test_a_directory_on_a_network_file_system_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """There its lock proves nothing about a process on another host."""
-    monkeypatch.setattr(disk, "_file_system", lambda path: "nfs4")
+    monkeypatch.setattr(local_disk, "_file_system", lambda path: "nfs4")
 
     assert LocalDisk().lock(tmp_path).name == ""
 
@@ -105,6 +105,37 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path):
 
     assert file.read_bytes() == b"new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["identity.json"]
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """What is synced, in order: its name, and what was in the directory (itself, or where it is) at that moment."""
+    seen: list[tuple[str, list[str]]] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        seen.append((path.name, sorted(os.listdir(path if path.is_dir() else path.parent))))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return seen
+
+
+def test_a_file_is_synced_before_it_takes_its_place_and_the_directory_afterwards(
+    tmp_path: Path, synced: list[tuple[str, list[str]]]
+):
+    """Without the first a power cut could leave an empty file, without the second the former one, or none."""
+    LocalDisk().replace(tmp_path / "identity.json", b"new")
+
+    assert synced == [("identity.json.new", ["identity.json.new"]), (tmp_path.name, ["identity.json"])]
+
+
+def test_the_directory_is_synced_once_a_file_that_grows_is_made(tmp_path: Path, synced: list[tuple[str, list[str]]]):
+    """What is appended to it is of no use to anybody if the file is not there after a power cut."""
+    LocalDisk().open(tmp_path / "journal").close()
+
+    assert synced == [(tmp_path.name, ["journal"])]
 
 
 def test_a_file_that_cannot_be_synced_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
