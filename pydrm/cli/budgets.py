@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     client = client_of(arguments)
     match arguments.change:
         case "set":
-            from pydrm.budgets import LIMITS  # with the state machine, which nothing else here needs
+            from pydrm.limits import LIMITS  # with the state machine, which nothing else here needs
 
             limits = {limit: getattr(arguments, limit) for limit in LIMITS}
             client.set_budget(arguments.group, {name: limit for name, limit in limits.items() if limit is not None})
