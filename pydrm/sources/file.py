@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -89,7 +90,7 @@ class _FileFetcher:
         return Fetched(entries)
 
     async def wait(self, seconds: float) -> None:
-        last: _Look | None = None
+        last: _Look | None = self._read
         while True:
             await self._clock.sleep(seconds)
             try:
@@ -99,7 +100,7 @@ class _FileFetcher:
                 look = None
             if look == last and look != self._read:
                 return
-            last = look if look is not None else (0, 0, 0)
+            last = look
 
     async def close(self) -> None:
         """Nothing stays open."""
@@ -109,6 +110,9 @@ class _FileFetcher:
             status = os.stat(self._path)
         except OSError as error:
             raise FetchFailed(f"{self._path} cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(status.st_mode):
+            # To open a pipe would wait for whoever writes to it, and a thread cannot be stopped.
+            raise FetchFailed(f"{self._path} is no file")
         return (status.st_mtime_ns, status.st_size, status.st_ino)
 
     def _content(self) -> object:
@@ -136,8 +140,8 @@ def _yaml(data: bytes) -> object:
         raise FetchFailed("YAML needs an extra on this node: pip install pydrm[yaml]") from None
     try:
         return yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 (PyYAML lets out what its constructors come upon, such as IndexError)
+        raise ValueError(str(error) or type(error).__name__) from None
 
 
 _UNREADABLE = (*UNREADABLE, tomllib.TOMLDecodeError, ValueError)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,8 @@ def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
         async with manager() as drm:
             await drm.add(source(path))
             await until(lambda: state(drm) == "open")
+            # It is looked at some times before it goes, as it would be.
+            await asyncio.sleep(0.2)
 
             path.unlink()
             await until(lambda: "cannot be read: No such file or directory" in detail(drm))
@@ -138,5 +142,35 @@ def test_without_its_package_yaml_says_what_to_install(tmp_path: Path, monkeypat
             await drm.add(source(tmp_path / "list.yaml"))
 
             await until(lambda: "pip install pydrm[yaml]" in detail(drm))
+
+    play(scene)
+
+
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    """To open one waits for whoever writes to it, in a thread that nobody can stop."""
+
+    async def scene() -> None:
+        path = tmp_path / "list.json"
+        os.mkfifo(path)
+        async with manager() as drm:
+            await drm.add(source(path))
+            await until(lambda: f"{path} is no file" in detail(drm))
+
+            path.unlink()
+            put(path, {"data": [entry("r1")]})
+            await until(lambda: ids(drm) == ["r1"])
+
+    play(scene)
+
+
+def test_a_tag_that_yaml_stumbles_over_changes_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="PyYAML is not installed (pip install pydrm[yaml])")
+
+    async def scene() -> None:
+        put(tmp_path / "list.yaml", "data: !!int ''")
+        async with manager() as drm:
+            await drm.add(source(tmp_path / "list.yaml"))
+
+            await until(lambda: "list.yaml cannot be understood: string index out of range" in detail(drm))
 
     play(scene)
