@@ -12,6 +12,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from pydrm.sources.options import Options
 __all__ = ["FileOrigin"]
 
 POLL_S = 1.0
+
+# A few lines of aliases of aliases can stand for more than anybody could look at, on the loop or anywhere.
+UNFOLDED_MAX = 100_000
 
 # What a file was when it was looked at: when it was written, its size and which one it is.
 _Look = tuple[int, int, int]
@@ -139,9 +143,23 @@ def _yaml(data: bytes) -> object:
     except ImportError:
         raise FetchFailed("YAML needs an extra on this node: pip install pydrm[yaml]") from None
     try:
-        return yaml.safe_load(data)
+        content = yaml.safe_load(data)
     except Exception as error:  # noqa: BLE001 (PyYAML lets out what its constructors come upon, such as IndexError)
         raise ValueError(str(error) or type(error).__name__) from None
+    if _unfolded(content, {}) > max(UNFOLDED_MAX, len(data)):
+        raise ValueError("its aliases stand for more than they may")
+    return content
+
+
+def _unfolded(value: object, known: dict[int, float]) -> float:
+    """How many values there are in *value*, with what aliases stand for counted each time; a circle has no end."""
+    if not isinstance(value, (list, tuple, dict)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = inf
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_unfolded(item, known) for item in inside)
+    return known[id(value)]
 
 
 _UNREADABLE = (*UNREADABLE, tomllib.TOMLDecodeError, ValueError)

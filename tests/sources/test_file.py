@@ -174,3 +174,24 @@ def test_a_tag_that_yaml_stumbles_over_changes_nothing(tmp_path: Path) -> None:
             await until(lambda: "list.yaml cannot be understood: string index out of range" in detail(drm))
 
     play(scene)
+
+
+HALVES = "".join(f"- &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+CIRCLE = "- &r1 {id: r1, kind: idle, itself: *r1}\n"
+
+
+@pytest.mark.parametrize("content", ["- &a0 [x]\n" + HALVES, CIRCLE], ids=["a power of two", "a circle"])
+def test_aliases_that_stand_for_more_than_anybody_can_look_at_change_nothing(tmp_path: Path, content: str) -> None:
+    """To follow them would stop the loop, and the next holder's after it."""
+    pytest.importorskip("yaml", reason="PyYAML is not installed (pip install pydrm[yaml])")
+
+    async def scene() -> None:
+        put(tmp_path / "list.yaml", content)
+        async with manager() as drm:
+            await drm.add(source(tmp_path / "list.yaml"))
+            await until(lambda: "its aliases stand for more than they may" in detail(drm))
+
+            put(tmp_path / "list.yaml", "- &a {id: r1, kind: idle}\n- {<<: *a, id: r2}\n")
+            await until(lambda: ids(drm) == ["r1", "r2"])
+
+    play(scene)
