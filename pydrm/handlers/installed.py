@@ -42,8 +42,12 @@ def installed_kind(name: str, *, clock: Clock, random: Random) -> Kind | None:
             f"{name!r} is brought by {packages}: uninstall all but one, or register one by `handler`", field="kind"
         )
     try:
-        handler = found[0].load()
+        kind = kind_of(name, found[0].load(), clock=clock, random=random)
+    except ConfigurationError:
+        raise
     except Exception as error:
-        raise ConfigurationError(f"{name!r} cannot be loaded from {found[0].value}: {error}", field="kind") from error
+        # Also of a class that cannot be made here: a package that is broken must cost its own resources only.
+        message = f"{name!r} cannot be loaded from {found[0].value}: {type(error).__name__}: {error}"
+        raise ConfigurationError(message, field="kind") from error
     logger.info("kind %r is that of %s", name, found[0].value)
-    return kind_of(name, handler, clock=clock, random=random)
+    return kind

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from pydrm.core.records import SOURCE_PREFIX, Definition
 from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
+from pydrm.sources.fetching import said
 from pydrm.sources.options import Options
 from pydrm.sources.secret import names_secret
 
@@ -55,6 +56,9 @@ class Entries:
             definition = self._definition(id, entry)
         except InvalidResource as error:
             self._reject(id, str(error))
+            return
+        except Exception as error:  # noqa: BLE001 (the border to the kind, which may be an app's own)
+            self._reject(id, said(f"resource {id!r} cannot be checked: {type(error).__name__}: {error}"))
             return
         if id in self.spared:
             return

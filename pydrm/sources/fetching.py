@@ -13,7 +13,7 @@ from pydrm.agent.hold import Hold
 from pydrm.core.resource import Json, Resource
 from pydrm.sources.options import Options
 
-__all__ = ["Api", "FetchFailed", "Fetched", "Fetcher", "Origin"]
+__all__ = ["Api", "FetchFailed", "Fetched", "Fetcher", "Origin", "said"]
 
 
 class FetchFailed(Exception):
@@ -25,8 +25,13 @@ class FetchFailed(Exception):
     """
 
     def __init__(self, message: str, *, delay_s: float = 0.0) -> None:
-        super().__init__(message)
+        super().__init__(said(message))
         self.delay_s = delay_s
+
+
+def said(text: str) -> str:
+    """*text* as it can be kept: bytes of the other end that were no text are shown as their numbers."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @attrs.frozen

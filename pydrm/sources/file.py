@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from pydrm.sources.options import Options
 __all__ = ["FileOrigin"]
 
 POLL_S = 1.0
+
+# A few lines of aliases of aliases can stand for more than anybody could look at, on the loop or anywhere.
+UNFOLDED_MAX = 100_000
 
 # What a file was when it was looked at: when it was written, its size and which one it is.
 _Look = tuple[int, int, int]
@@ -89,7 +94,7 @@ class _FileFetcher:
         return Fetched(entries)
 
     async def wait(self, seconds: float) -> None:
-        last: _Look | None = None
+        last: _Look | None = self._read
         while True:
             await self._clock.sleep(seconds)
             try:
@@ -99,7 +104,7 @@ class _FileFetcher:
                 look = None
             if look == last and look != self._read:
                 return
-            last = look if look is not None else (0, 0, 0)
+            last = look
 
     async def close(self) -> None:
         """Nothing stays open."""
@@ -109,6 +114,9 @@ class _FileFetcher:
             status = os.stat(self._path)
         except OSError as error:
             raise FetchFailed(f"{self._path} cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(status.st_mode):
+            # To open a pipe would wait for whoever writes to it, and a thread cannot be stopped.
+            raise FetchFailed(f"{self._path} is no file")
         return (status.st_mtime_ns, status.st_size, status.st_ino)
 
     def _content(self) -> object:
@@ -135,9 +143,23 @@ def _yaml(data: bytes) -> object:
     except ImportError:
         raise FetchFailed("YAML needs an extra on this node: pip install pydrm[yaml]") from None
     try:
-        return yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+        content = yaml.safe_load(data)
+    except Exception as error:  # noqa: BLE001 (PyYAML lets out what its constructors come upon, such as IndexError)
+        raise ValueError(str(error) or type(error).__name__) from None
+    if _unfolded(content, {}) > max(UNFOLDED_MAX, len(data)):
+        raise ValueError("its aliases stand for more than they may")
+    return content
+
+
+def _unfolded(value: object, known: dict[int, float]) -> float:
+    """How many values there are in *value*, with what aliases stand for counted each time; a circle has no end."""
+    if not isinstance(value, (list, tuple, dict)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = inf
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_unfolded(item, known) for item in inside)
+    return known[id(value)]
 
 
 _UNREADABLE = (*UNREADABLE, tomllib.TOMLDecodeError, ValueError)

@@ -87,7 +87,8 @@ class Holding:
                 failing_since = now if failing_since is None else failing_since
                 problem, delay_s = _problem(error)
                 if now - failing_since >= self._options.max_retry_s:
-                    raise Temporary(problem) from error
+                    # Whoever was told when to come back must not send this or another node earlier.
+                    raise Temporary(problem, delay=delay_s or None) from error
                 self._report(problem)
                 await self._clock.sleep(max(backoff.next_s(), delay_s))
                 continue
@@ -118,6 +119,8 @@ class Holding:
         entries = await self._read(list)
         async with self._writing:
             plan = compare(self._hold.resource.id, entries, self._options, self._cluster.state)
+            if self._known and (plan.put or plan.remove):
+                await self._forget()
             foreign = [*plan.foreign, *await self._put(plan.put), *await self._remove(plan.remove)]
         self._log(plan, entries)
         self._note(fetched.validators if not foreign and not entries.rejected else {})
@@ -187,6 +190,16 @@ class Holding:
         if known != self._known:
             self._known = known
             self._hold.note_checkpoint({self._meaning: known})
+
+    async def _forget(self) -> None:
+        """
+        Return when nobody trusts what was fetched before.
+
+        What comes now may be written in part, and then the other end may go back to that list: it would say that
+        nothing has changed, and the part would stay.
+        """
+        await self._hold.checkpoint({self._meaning: {}})
+        self._known = {}
 
     def _ready(self, remarks: str) -> None:
         if self._is_news(True, remarks):

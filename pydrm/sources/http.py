@@ -21,6 +21,7 @@ from pydrm.clock import Clock
 from pydrm.core.resource import Json, Resource
 from pydrm.engine.codec import UNREADABLE
 from pydrm.handlers.retry_after import retry_after_s
+from pydrm.handlers.secrets import Secrets
 from pydrm.sources.entries import list_at
 from pydrm.sources.fetching import Api, Fetched, Fetcher, FetchFailed
 from pydrm.sources.fields import Fields
@@ -35,6 +36,7 @@ __all__ = ["HttpOrigin"]
 
 POLL_S = 60.0
 CHANGED_LATELY_S = 2.0
+VALIDATOR_BYTES_MAX = 512
 
 
 class HttpOrigin:
@@ -68,7 +70,20 @@ class _HttpFetcher:
         self._client = Client(self._hold)
 
     async def fetch(self, known: Mapping[str, Json]) -> Fetched | None:
-        url, headers, body = await self._revealed()
+        found: dict[str, str] = {}
+        # A secret's file may be on a network.
+        url, headers, body = await asyncio.to_thread(self._reveal, found)
+        try:
+            return await self._fetch(known, url, headers, body)
+        except FetchFailed as error:
+            # A url may hold a secret in its path, and what the other end says may repeat one.
+            failure = FetchFailed(Secrets(found).redact(str(error)), delay_s=error.delay_s)
+        if failure.delay_s:
+            self._hold.hold_back(failure.delay_s, str(failure))
+        # Not from within `except`: what failed would be its context.
+        raise failure
+
+    async def _fetch(self, known: Mapping[str, Json], url: str, headers: dict[str, str], body: Json) -> Fetched | None:
         first = await self._ask(url, headers | self._conditions(known), body, self._request.bytes_max)
         if first.status == 304 and known:
             return None
@@ -99,19 +114,16 @@ class _HttpFetcher:
         if self._client is not None:
             await self._client.close()
 
-    async def _revealed(self) -> tuple[str, dict[str, str], Json]:
-        # A secret's file may be on a network.
-        return await asyncio.to_thread(self._reveal)
-
-    def _reveal(self) -> tuple[str, dict[str, str], Json]:
+    def _reveal(self, found: dict[str, str]) -> tuple[str, dict[str, str], Json]:
+        """Reads files. *found* is given the secrets that are in it."""
         request, hold = self._request, self._hold
         assignment = {"id": hold.resource.id, "node": hold.node, "token": str(hold.token)}
         # An id may hold anything, so it must not end the part of the url that it stands in.
         quoted = {name: quote(value, safe="") for name, value in assignment.items()}
         try:
-            url = revealed(request.url, quoted)
-            headers = {name: str(revealed(value, assignment)) for name, value in request.headers.items()}
-            return str(url), headers, revealed(request.body, {})
+            url = revealed(request.url, quoted, found=found)
+            headers = {name: str(revealed(value, assignment, found=found)) for name, value in request.headers.items()}
+            return str(url), headers, revealed(request.body, {}, found=found)
         except SecretMissing as error:
             raise FetchFailed(str(error)) from None
 
@@ -132,8 +144,6 @@ class _HttpFetcher:
             where += f" and leads to {without_query(answer.headers['Location'])}, which is not followed"
         said, date = (answer.headers.get(name, "") for name in ("Retry-After", "Date"))
         delay_s = retry_after_s(said, date=date, wall=self._clock.wall()) or 0.0
-        if delay_s:
-            self._hold.hold_back(delay_s, where)
         raise FetchFailed(where, delay_s=delay_s)
 
     def _content(self, answer: Answered, url: str) -> object:
@@ -167,8 +177,13 @@ def _validators(answer: Answered) -> dict[str, Json]:
     changed_at, sent_at = _moment(answer.headers.get("Last-Modified")), _moment(answer.headers.get("Date"))
     if changed_at is not None and sent_at is not None and sent_at - changed_at < CHANGED_LATELY_S:
         return {}
-    said = {"etag": answer.headers.get("ETag"), "last_modified": answer.headers.get("Last-Modified")}
-    return {name: value for name, value in said.items() if value}
+    said = {"etag": answer.headers.get("ETag", ""), "last_modified": answer.headers.get("Last-Modified", "")}
+    # One that cannot be kept, because it is too long or in no known encoding, is done without.
+    return {
+        name: value
+        for name, value in said.items()
+        if value and value.isprintable() and len(value.encode()) <= VALIDATOR_BYTES_MAX
+    }
 
 
 def _moment(text: str | None) -> float | None:

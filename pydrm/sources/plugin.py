@@ -14,8 +14,9 @@ nothing, and `tear_down` comes after it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -84,14 +85,14 @@ class _PluginFetcher:
 
     async def fetch(self, known: Mapping[str, Json]) -> Fetched:
         try:
-            entries = await self._call(self._plugin.fetch_resources)
+            entries = await self._call(_listed(self._plugin.fetch_resources))
         except (FetchFailed, Fenced):
             raise
         except Exception as error:  # the border to the app's code
             raise FetchFailed(f"fetch_resources raised {type(error).__name__}: {error}") from error
         if entries is not None and (isinstance(entries, (str, bytes, Mapping)) or not hasattr(entries, "__iter__")):
             raise FetchFailed(f"fetch_resources returned {type(entries).__name__}, which is no list")
-        return Fetched(None if entries is None else [*entries])
+        return Fetched(entries if entries is None or isinstance(entries, list) else [*entries])
 
     async def wait(self, seconds: float) -> None:
         await (self._clock.sleep(seconds) if seconds else asyncio.Event().wait())
@@ -113,3 +114,19 @@ class _PluginFetcher:
         result = await asyncio.get_running_loop().run_in_executor(self._thread, method, *arguments)
         # A sync method may hand out a coroutine that some other library has made.
         return await result if inspect.isawaitable(result) else result
+
+
+def _listed(fetch: Callable[[], Any]) -> Callable[[], Any]:
+    """*fetch*, with what it would only hand out bit by bit, as a generator or a cursor does, taken from it there."""
+    if inspect.iscoroutinefunction(fetch):
+
+        @functools.wraps(fetch)
+        async def fetch_list() -> Any:
+            return _taken(await fetch())
+
+        return fetch_list
+    return lambda: _taken(fetch())
+
+
+def _taken(entries: Any) -> Any:
+    return [*entries] if isinstance(entries, Iterator) else entries

@@ -32,22 +32,29 @@ def names_secret(value: Json) -> bool:
     return any(mark in text for text in _texts(value) for mark in ("{env:", "{file:"))
 
 
-def revealed(value: Json, assignment: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Json:
+def revealed(
+    value: Json,
+    assignment: Mapping[str, str],
+    environ: Mapping[str, str] = os.environ,
+    *,
+    found: dict[str, str] | None = None,
+) -> Json:
     """
     *value* with all references filled in; reads files.
 
     Args:
         assignment: What `id`, `node` and `token` stand for; those that are left out stay as they are.
+        found: Is given what each reference to a secret stands for, so that it can be kept out of what is said.
 
     Raises:
         SecretMissing: One cannot be had here.
     """
     if isinstance(value, str):
-        return _REFERENCE.sub(lambda found: _filled_in(found, assignment, environ), value)
+        return _REFERENCE.sub(lambda match: _filled_in(match, assignment, environ, found), value)
     if isinstance(value, list):
-        return [revealed(item, assignment, environ) for item in value]
+        return [revealed(item, assignment, environ, found=found) for item in value]
     if isinstance(value, dict):
-        return {name: revealed(item, assignment, environ) for name, item in value.items()}
+        return {name: revealed(item, assignment, environ, found=found) for name, item in value.items()}
     return value
 
 
@@ -62,10 +69,15 @@ def _texts(value: Json) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _filled_in(found: re.Match[str], assignment: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    if found[3] is not None:
-        return assignment.get(found[3], found[0])
-    return _secret(found[1], found[2], environ)
+def _filled_in(
+    match: re.Match[str], assignment: Mapping[str, str], environ: Mapping[str, str], found: dict[str, str] | None
+) -> str:
+    if match[3] is not None:
+        return assignment.get(match[3], match[0])
+    value = _secret(match[1], match[2], environ)
+    if found is not None and value:
+        found[f"{match[1]}:{match[2]}"] = value
+    return value
 
 
 def _secret(where: str, name: str, environ: Mapping[str, str]) -> str:

@@ -23,6 +23,13 @@ class Brought:
     async def run(self, hold: object) -> None: ...
 
 
+class Demanding(Brought):
+    """One that wants something of the node that it runs on."""
+
+    def __init__(self) -> None:
+        raise KeyError("BROKER")
+
+
 async def brought(hold: object) -> None: ...
 
 
@@ -64,6 +71,14 @@ def test_what_cannot_be_loaded_is_named(site: Path) -> None:
     install(site, "bringer", "one = no_such_module:Brought")
 
     with pytest.raises(ConfigurationError, match="cannot be loaded from no_such_module:Brought"):
+        find("one")
+
+
+def test_a_class_that_cannot_be_made_here_is_named(site: Path) -> None:
+    """Anything else that came out of this would be the end of the agent, and so of all that the node holds."""
+    install(site, "bringer", f"one = {__name__}:Demanding")
+
+    with pytest.raises(ConfigurationError, match=f"cannot be loaded from {__name__}:Demanding: KeyError: 'BROKER'"):
         find("one")
 
 

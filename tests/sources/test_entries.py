@@ -86,6 +86,25 @@ def test_an_entry_that_cannot_be_used_is_named_with_its_field_and_spared(entry: 
     assert (list(made.definitions), list(made.spared), made.nameless) == (["r2"], ["r1"], False)
 
 
+def test_an_entry_that_its_kind_stumbles_over_is_named_and_spared() -> None:
+    """A kind may be an app's own, and may forget that a field can be missing: that must not cost the whole list."""
+
+    def careless(resource: Resource) -> Definition:
+        if not str(resource["url"]).startswith("https://"):
+            raise AssertionError("must be https")
+        return definition_of(resource)
+
+    made = Entries("feed", options(), careless)
+    for entry in (idle("r1"), idle("r2", url="http://x"), idle("r3", url="https://x")):
+        made.add(entry)
+
+    assert (list(made.definitions), list(made.spared), made.nameless) == (["r3"], ["r1", "r2"], False)
+    assert made.rejected == [
+        "resource 'r1' cannot be checked: KeyError: 'url'",
+        "resource 'r2' cannot be checked: AssertionError: must be https",
+    ]
+
+
 def test_the_same_entry_twice_is_one() -> None:
     made = read(idle("r1"), idle("r1"))
 

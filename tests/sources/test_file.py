@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,8 @@ def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
         async with manager() as drm:
             await drm.add(source(path))
             await until(lambda: state(drm) == "open")
+            # It is looked at some times before it goes, as it would be.
+            await asyncio.sleep(0.2)
 
             path.unlink()
             await until(lambda: "cannot be read: No such file or directory" in detail(drm))
@@ -138,5 +142,56 @@ def test_without_its_package_yaml_says_what_to_install(tmp_path: Path, monkeypat
             await drm.add(source(tmp_path / "list.yaml"))
 
             await until(lambda: "pip install pydrm[yaml]" in detail(drm))
+
+    play(scene)
+
+
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    """To open one waits for whoever writes to it, in a thread that nobody can stop."""
+
+    async def scene() -> None:
+        path = tmp_path / "list.json"
+        os.mkfifo(path)
+        async with manager() as drm:
+            await drm.add(source(path))
+            await until(lambda: f"{path} is no file" in detail(drm))
+
+            path.unlink()
+            put(path, {"data": [entry("r1")]})
+            await until(lambda: ids(drm) == ["r1"])
+
+    play(scene)
+
+
+def test_a_tag_that_yaml_stumbles_over_changes_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="PyYAML is not installed (pip install pydrm[yaml])")
+
+    async def scene() -> None:
+        put(tmp_path / "list.yaml", "data: !!int ''")
+        async with manager() as drm:
+            await drm.add(source(tmp_path / "list.yaml"))
+
+            await until(lambda: "list.yaml cannot be understood: string index out of range" in detail(drm))
+
+    play(scene)
+
+
+HALVES = "".join(f"- &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+CIRCLE = "- &r1 {id: r1, kind: idle, itself: *r1}\n"
+
+
+@pytest.mark.parametrize("content", ["- &a0 [x]\n" + HALVES, CIRCLE], ids=["a power of two", "a circle"])
+def test_aliases_that_stand_for_more_than_anybody_can_look_at_change_nothing(tmp_path: Path, content: str) -> None:
+    """To follow them would stop the loop, and the next holder's after it."""
+    pytest.importorskip("yaml", reason="PyYAML is not installed (pip install pydrm[yaml])")
+
+    async def scene() -> None:
+        put(tmp_path / "list.yaml", content)
+        async with manager() as drm:
+            await drm.add(source(tmp_path / "list.yaml"))
+            await until(lambda: "its aliases stand for more than they may" in detail(drm))
+
+            put(tmp_path / "list.yaml", "- &a {id: r1, kind: idle}\n- {<<: *a, id: r2}\n")
+            await until(lambda: ids(drm) == ["r1", "r2"])
 
     play(scene)

@@ -388,6 +388,21 @@ def test_headers_are_sent_and_secrets_are_read_on_the_holder(
     assert "s3cret" not in caplog.text
 
 
+def test_a_secret_in_a_path_and_one_that_the_server_repeats_are_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEED_KEY", "s3cret-in-env")
+
+    async def scene() -> None:
+        with Nginx('location /echo { return 200 \'{"wrong": "$http_x_key"}\'; }') as nginx:
+            async with manager() as drm:
+                await drm.add(source(nginx, "{env:FEED_KEY}/list.json"))
+                await until(lambda: "/{env:FEED_KEY}/list.json answered with status 404" in detail(drm))
+
+                await drm.add(source(nginx, "echo", headers={"X-Key": "{env:FEED_KEY}"}))
+                await until(lambda: "has no member 'data': {'wrong': '{env:FEED_KEY}'}" in detail(drm))
+
+    play(scene)
+
+
 def test_a_secret_that_is_not_there_is_named() -> None:
     async def scene() -> None:
         with Nginx() as nginx:
@@ -538,3 +553,50 @@ def test_five_thousand_entries_come_in_parts() -> None:
                 await until(lambda: drm.resources() == [], timeout_s=60)
 
     play(scene)
+
+
+async def saying(answer: bytes, asked: list[bytes]) -> asyncio.Server:
+    """Says *answer*, whatever it is, to all."""
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        writer.close()
+
+    return await asyncio.start_server(say, "127.0.0.1", 0)
+
+
+def address(server: asyncio.Server) -> str:
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+def test_a_redirect_in_no_known_encoding_is_shown_as_it_came() -> None:
+    """Latin-1 is not rare there. It must not get into the log as text that is none: the node would stop."""
+    answer = b"HTTP/1.1 302 Found\r\nLocation: /caf\xe9\r\nContent-Length: 0\r\n\r\n"
+
+    async def scene() -> None:
+        async with await saying(answer, []) as server, manager() as drm:
+            await drm.add(Resource("other", kind="idle"))
+            await drm.add(Resource("feed", kind="source.http", url=address(server)))
+
+            await until(lambda: "and leads to /caf\\udce9, which is not followed" in detail(drm))
+            assert state(drm, "other") == "open"
+
+    play(scene)
+
+
+def test_a_validator_that_cannot_be_kept_is_done_without() -> None:
+    """What RFC 9110 calls obs-text is allowed in an ETag, and is not UTF-8."""
+    body = json.dumps([entry("r1")]).encode()
+    answer = b'HTTP/1.1 200 OK\r\nETag: "\xe9"\r\nContent-Length: %d\r\n\r\n%b' % (len(body), body)
+    asked: list[bytes] = []
+
+    async def scene() -> None:
+        async with await saying(answer, asked) as server, manager() as drm:
+            await drm.add(Resource("feed", kind="source.http", url=address(server), poll=0.05))
+
+            await until(lambda: len(asked) > 3)
+            assert (ids(drm), state(drm)) == (["r1"], "open")
+
+    play(scene)
+    assert not any(b"If-None-Match" in request for request in asked)

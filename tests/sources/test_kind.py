@@ -16,6 +16,7 @@ from pydrm.core.records import Condition, Definition
 from pydrm.core.resource import Json
 from pydrm.core.state import State
 from pydrm.engine import definition_of
+from pydrm.engine.codec import resource_of
 from pydrm.errors import Unavailable
 from pydrm.intake import Intake
 from pydrm.sources.fetching import Api, Fetched, Fetcher, FetchFailed
@@ -41,12 +42,14 @@ class Reach:
     Attributes:
         proposed: What came through.
         down: Whether no majority answers.
+        down_after: After how many more proposals none will; None: whenever `down` is set.
     """
 
     def __init__(self, house: Cluster) -> None:
         self._house = house
         self.proposed: list[Command] = []
         self.down = False
+        self.down_after: int | None = None
 
     @property
     def state(self) -> State:
@@ -57,6 +60,9 @@ class Reach:
         if self.down:
             raise Unavailable("no majority answered")
         self.proposed.append(command)
+        if self.down_after is not None:
+            self.down_after -= 1
+            self.down = self.down_after == 0
         return self._house.do(command)
 
 
@@ -88,6 +94,15 @@ class Scripted:
     async def close(self) -> None: ...
 
 
+class Versioned(Scripted):
+    """One whose lists are validated by what is in them."""
+
+    async def fetch(self, known: Mapping[str, Json]) -> Fetched | None:  # type: ignore[override]
+        list = (await super().fetch(known)).entries
+        version = repr(list)
+        return None if known.get("version") == version else Fetched(list, {"version": version})
+
+
 def feed(**fields: Any) -> Resource:
     return Resource("feed", kind="source.x", **fields)
 
@@ -109,6 +124,10 @@ def kind(origin: Any, reach: Reach) -> SourceKind:
 
 def there(house: Cluster) -> list[str]:
     return sorted(house.state.brought.owned_by("feed"))
+
+
+def under_management(house: Cluster, id: str) -> dict[str, Any]:
+    return resource_of(house.state.records[id].definition).to_dict()
 
 
 def entries(*ids: str) -> list[dict[str, Any]]:
@@ -235,5 +254,49 @@ def test_a_fetch_that_hangs_is_cut_when_the_lease_ends() -> None:
 
             await asyncio.wait_for(gone.wait(), 5)
             assert (held.task.done(), reach.proposed) == (True, [])
+
+    play(scene)
+
+
+def test_who_is_told_when_to_come_back_is_not_asked_earlier_because_max_retry_is_over() -> None:
+    """The agent hears of a failure, and also for how long nobody is to try again."""
+
+    async def scene() -> None:
+        _, _, script, held = fed(FetchFailed("it is busy", delay_s=600), max_retry=0)
+        await until(lambda: held.conditions == [Condition.RETRYING])
+        await asyncio.sleep(0.2)
+
+        assert script.fetched == 1
+        assert held.handle.next_try_ms > 0
+        await held.release()
+
+    play(scene)
+
+
+def test_a_list_that_was_written_in_part_and_then_taken_back_is_written_again() -> None:
+    """The other end says that the list is the one from before; but the cluster has some of the one between."""
+
+    async def scene() -> None:
+        house = cluster("a", "b", checked=False)
+        resource = feed()
+        house.do(AddResources((definition_of(resource),)))
+        before = [entry("r1"), entry("r2"), entry("r3")]
+        reach, script = Reach(house), Versioned(before)
+        held = Held(kind(script, reach), resource, token=house.token("feed"))
+        await held.until_open()
+
+        reach.down_after = 1
+        script.answers = [[entry("r1", color="red"), entry("r3")]]
+        await until(lambda: reach.down)
+        assert there(house) == ["r1", "r2", "r3"]
+        assert under_management(house, "r1") == entry("r1", color="red")
+        fetched = script.fetched
+        script.answers = [before]
+        await until(lambda: script.fetched > fetched)
+        reach.down = False
+        await until(lambda: held.told[-1] == (Condition.OPEN, ""))
+
+        assert under_management(house, "r1") == entry("r1")
+        await held.release()
 
     play(scene)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -84,6 +85,55 @@ def test_sync_methods_may_block_and_are_all_run_in_one_thread() -> None:
     play(scene)
     assert len(threads) == 1
     assert threading.main_thread() not in threads
+
+
+def test_what_hands_out_its_list_bit_by_bit_does_so_in_its_thread_too() -> None:
+    """A generator's body runs as it is read, and a cursor of sqlite3 is bound to the thread that made it."""
+    threads = []
+
+    async def scene() -> None:
+        drm = manager()
+
+        @drm.source("generator")
+        class Generator:
+            def fetch_resources(self) -> Iterator[dict[str, Any]]:
+                threads.append(threading.current_thread())
+                yield entry("r1")
+
+        @drm.source("cursor")
+        class Cursor:
+            def setup(self, config: object, api: object) -> None:
+                self.database = sqlite3.connect(":memory:")
+                self.database.row_factory = lambda cursor, row: entry(row[0])
+
+            def fetch_resources(self) -> sqlite3.Cursor:
+                return self.database.execute("select 'r2'")
+
+        async with drm:
+            await drm.add(Resource("one", kind="source.generator"), Resource("two", kind="source.cursor"))
+            await until(lambda: ids(drm) == ["r1", "r2"])
+
+    play(scene)
+    assert threading.main_thread() not in threads
+
+
+def test_what_it_raises_half_way_through_its_list_is_a_failed_fetch() -> None:
+    async def scene() -> None:
+        drm = manager()
+
+        @drm.source("customers")
+        class Customers:
+            def fetch_resources(self) -> Iterator[dict[str, Any]]:
+                yield entry("r1")
+                raise RuntimeError("the connection is lost")
+
+        async with drm:
+            await drm.add(feed())
+            await until(lambda: state(drm) == "retrying")
+            assert detail(drm) == "cannot be fetched: fetch_resources raised RuntimeError: the connection is lost"
+            assert ids(drm) == []
+
+    play(scene)
 
 
 def test_what_it_raises_shows_and_changes_nothing() -> None:

@@ -140,11 +140,16 @@ class RedisHub:
                 self._heard_at = self._clock.now()
         except Lost as lost:
             await self._lose(link, str(lost))
+        except Exception as error:  # noqa: BLE001 (foreign bytes: whatever they led to, nothing more is heard)
+            await self._lose(link, f"{self._address} says what cannot be understood ({type(error).__name__})")
 
     async def _watch(self, link: RedisLink) -> None:
         """A peer that vanished without a word is found out by its not answering."""
         while True:
             await self._clock.sleep(PING_S)
+            if self._link is not link:
+                # It was lost meanwhile. To expect anything of it would put the answers of the next one out of step.
+                return
             silent_s = self._clock.now() - self._heard_at
             if silent_s > 2 * PING_S:
                 await self._lose(link, f"{self._address} has not answered for {silent_s:.0f} s")

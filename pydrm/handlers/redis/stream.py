@@ -17,7 +17,7 @@ import attrs
 from pydrm.agent.hold import Hold, Message
 from pydrm.clock import Clock
 from pydrm.core.resource import Resource
-from pydrm.errors import Fenced, InvalidResource, Permanent, Temporary
+from pydrm.errors import Fenced, InvalidResource, Permanent, Temporary, Unavailable
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.decoding import DECODES, decoded
 from pydrm.handlers.fields import Fields
@@ -154,12 +154,17 @@ class _Reader:
             await self._hold.checkpoint(self._position())
         self._hold.ready()
         while True:
-            full = await self._read_some()
-            if full and self._clock.now() - self._looked_at >= LOOK_AGAIN_S:
-                await self._look()
+            read, full = await self._read_some()
+            if (full or not read) and self._clock.now() - self._looked_at >= LOOK_AGAIN_S:
+                await self._look(reports=full)
 
-    async def _look(self) -> None:
-        """Find out where the streams begin now, and whether something was cut off before it was read."""
+    async def _look(self, *, reports: bool = True) -> None:
+        """
+        Find out where the streams begin now, and whether one is another than was read.
+
+        Args:
+            reports: Whether to say that something was cut off before it was read, which is so only while there is more.
+        """
         self._looked_at = self._clock.now()
         for stream in self._plan.streams:
             info = StreamInfo.of(await self._info(stream))
@@ -175,7 +180,7 @@ class _Reader:
                     extra=self._fields(),
                 )
                 self._marks[stream] = Mark(NONE, info.gone)
-            elif cut_off := info.cut_off(mark):
+            elif reports and (cut_off := info.cut_off(mark)):
                 self._report(stream, mark, info, cut_off)
 
     async def _info(self, stream: str) -> list[Any] | None:
@@ -199,8 +204,8 @@ class _Reader:
         # Not to be reported twice.
         self._marks[stream] = Mark(mark.id, info.gone)
 
-    async def _read_some(self) -> bool:
-        """Wait for entries and deliver them; whether there may be more at once."""
+    async def _read_some(self) -> tuple[int, bool]:
+        """Wait for entries and deliver them; how many there were, and whether there may be more at once."""
         plan = self._plan
         ids = [self._marks[stream].id for stream in plan.streams]
         block_ms = round(BLOCK_S * 1000)
@@ -208,12 +213,13 @@ class _Reader:
             "XREAD", "COUNT", plan.count, "BLOCK", block_ms, "STREAMS", *plan.streams, *ids,
             timeout_s=BLOCK_S + ANSWER_TIMEOUT_S,
         )  # fmt: skip
-        full = False
+        read, full = 0, False
         for name, entries in reply or ():
             for entry_id, pairs in entries:
                 await self._deliver(name.decode(), entry_id.decode(), pairs or [])
+            read += len(entries)
             full = full or len(entries) == plan.count
-        return full
+        return read, full
 
     async def _deliver(self, stream: str, entry_id: str, pairs: list[bytes]) -> None:
         hold = self._hold
@@ -223,7 +229,8 @@ class _Reader:
         if self._callback is not None:
             try:
                 await self._callback(self._entry(stream, entry_id, pairs))
-            except Temporary:
+            except (Temporary, Unavailable):
+                # The latter comes of what it did with its hold, such as `publish`, and asks to be repeated.
                 raise
             except Exception:
                 # The border to the app's code: one entry must not keep the rest from it for ever.

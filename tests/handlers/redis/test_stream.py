@@ -15,7 +15,7 @@ from pydrm.clock import SystemClock
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
 from pydrm.engine.codec import decode_checkpoint
-from pydrm.errors import InvalidResource, Temporary
+from pydrm.errors import InvalidResource, Temporary, Unavailable
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.redis.stream import Entry, RedisStream
 from pydrm.testing.held import Held, until
@@ -221,6 +221,52 @@ def test_a_stream_that_began_anew_is_read_from_its_beginning(tmp_path: Path) -> 
         following = Held(inbox.kind, resource(server), token=18, checkpoint=former.checkpoint)
         await until(lambda: inbox.numbers == [1, 2])
         await following.release()
+
+    play(tmp_path, scene)
+
+
+def test_a_stream_that_begins_anew_while_it_is_read_is_read_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ids may be lower because the server's clock was set back. Nothing says so but that nothing more comes."""
+    monkeypatch.setattr("pydrm.handlers.redis.stream.BLOCK_S", 0.05)
+    monkeypatch.setattr("pydrm.handlers.redis.stream.LOOK_AGAIN_S", 0.0)
+
+    async def scene(server: Server, writer: Any, inbox: Inbox) -> None:
+        held = Held(inbox.kind, resource(server))
+        await held.until_open()
+        await add(writer, 1)
+        await until(lambda: inbox.numbers == [1])
+        await writer.delete("orders")
+        await writer.xadd("orders", {"n": 2}, id="1-1")
+        await until(lambda: inbox.numbers == [1, 2])
+
+        assert held.conditions == [Condition.OPEN]
+        await held.release()
+
+    play(tmp_path, scene)
+
+
+def test_an_entry_whose_event_could_not_be_published_is_given_again(tmp_path: Path) -> None:
+    """`hold.publish` says by Unavailable that nobody knows, and asks to be repeated: the entry must not be lost."""
+
+    async def scene(server: Server, writer: Any, inbox: Inbox) -> None:
+        told: list[str] = []
+
+        async def pass_on(entry: Entry) -> None:
+            told.append(entry.data["n"])
+            if len(told) == 1:
+                raise Unavailable("no majority answered")
+
+        inbox.callbacks.register("pass on", pass_on)
+        held = Held(inbox.kind, resource(server, on_message="pass on"))
+        await held.until_open()
+        await add(writer, 1, 2)
+        await until(lambda: "2" in told)
+        await held.release()
+
+        assert told == ["1", "1", "2"]
+        assert inbox.kind.callback_failures == 0
 
     play(tmp_path, scene)
 
