@@ -28,6 +28,7 @@ from pydrm.core.handoff import Event
 from pydrm.core.ledger_commands import Publish
 from pydrm.core.records import NodeState, Phase
 from pydrm.engine import applier, handshake, members
+from pydrm.handlers.webhook.courier import Courier
 
 __all__ = ["PLANTS", "Plant", "empty_voter_counts", "expire_waits_in_a_queue", "request_ids_begin_again"]
 
@@ -216,6 +217,29 @@ def published_ids_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(machine._DECIDERS, Publish, lambda state, command: decide(state, replace(command, known=False)))
 
 
+def what_waits_is_overtaken(patch: pytest.MonkeyPatch) -> None:
+    """Of an ordered webhook's events the next one is sent while one before it waits for its next try."""
+    following = Courier._next
+
+    def passing_over(self):
+        found = following(self)
+        if found is None or not self._subscription.ordered or found[0] <= self._clock.now():
+            return found
+        ready = sorted(event for event, at in self._at.items() if at <= self._clock.now())
+        if not ready or self._held_back_until > self._clock.now():
+            return found
+        # To the top of the heap, where the caller takes it from.
+        self._queue.insert(0, (float(ready[0]), ready[0]))
+        return self._clock.now(), ready[0]
+
+    patch.setattr(Courier, "_next", passing_over)
+
+
+def ordered_ones_are_sent_together(patch: pytest.MonkeyPatch) -> None:
+    """Several events of an ordered webhook are under way at once."""
+    patch.setattr(Courier, "_most", property(lambda self: 1 if self._failing_since is not None else 16))
+
+
 def checkpoint_goes_with_its_holder(patch: pytest.MonkeyPatch) -> None:
     """What a holder saved is forgotten when it lets go or dies."""
     evolve = machine.evolve
@@ -256,6 +280,8 @@ PLANTS: tuple[Plant, ...] = (
     request_before_its_claim_is_committed,
     what_fails_is_forgotten,
     published_ids_are_not_remembered,
+    what_waits_is_overtaken,
+    ordered_ones_are_sent_together,
     checkpoint_goes_with_its_holder,
     checkpoint_is_acknowledged_too_early,
 )

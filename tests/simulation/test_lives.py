@@ -31,6 +31,8 @@ HUNTED_IN = {
     "request_before_its_claim_is_committed": "webhooks",
     "what_fails_is_forgotten": "webhooks",
     "published_ids_are_not_remembered": "webhooks",
+    "what_waits_is_overtaken": "webhooks",
+    "ordered_ones_are_sent_together": "webhooks",
     "checkpoint_goes_with_its_holder": "crashes",
     "checkpoint_is_acknowledged_too_early": "crashes",
 }

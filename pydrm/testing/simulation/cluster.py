@@ -104,8 +104,7 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
 
     def verify(self) -> list[str]:
         """Everything that went against the promises so far, in words."""
-        states = [node.state for node in self.nodes.values() if node.state is not None]
-        return [*self._judge.verdict(), *self.receiver.problems(states), *self.scheduler.errors]
+        return [*self._judge.verdict(), *self.receiver.problems(self._states()), *self.scheduler.errors]
 
     def fingerprint(self) -> str:
         """Equal for equal lives."""
@@ -150,8 +149,7 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
 
     def _voting(self) -> list[str]:
         """Who has a vote, as whoever has heard most of it knows."""
-        settings = [node.state.settings for node in self.nodes.values() if node.state is not None]
-        known = [one for one in settings if one is not None]
+        known = [state.settings for state in self._states() if state.settings is not None]
         newest = max(known, key=lambda one: one.voters_revision, default=None)
         return [voter.name for voter in newest.voters] if newest is not None else []
 
@@ -159,5 +157,4 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
         without = sorted(set(self._peers) - set(self._voting()))
         if self.formed and without:
             return f"{', '.join(without)} have no vote"
-        states = [node.state for node in self.nodes.values() if node.state is not None]
-        return self._judge.unsettled() or next(filter(None, map(self.receiver.unsettled, states)), "")
+        return self._judge.unsettled() or next(filter(None, map(self.receiver.unsettled, self._states())), "")

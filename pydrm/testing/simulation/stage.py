@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from pydrm.core.state import State
 from pydrm.manager import ResourceManager
 from pydrm.testing.simulation.held import held_by
 from pydrm.testing.simulation.host import SimHost
@@ -58,6 +59,7 @@ class Stage:
             call_later=self.scheduler.call_later,
             # Of a seed of its own: what there was before webhooks lives as it did.
             random=Random(seed + 1).random,
+            states=self._states,
         )
         self.published: list[str] = []
         self._first_asked: dict[str, list[tuple[str, bool]]] = {}
@@ -76,6 +78,10 @@ class Stage:
     def formed(self) -> bool:
         """Whether the cluster has come into being; before that, nobody has promised anything."""
         return self._judge.formed
+
+    def _states(self) -> list[State]:
+        """What each node that runs knows."""
+        return [node.state for node in self.nodes.values() if node.state is not None]
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
