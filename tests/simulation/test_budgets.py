@@ -10,7 +10,8 @@ import pytest
 
 from pydrm import Resource
 from pydrm.testing.simulation import SimulatedCluster
-from pydrm.testing.simulation.faults import PROFILES, Misfortune
+from pydrm.testing.simulation.faults import Misfortune
+from pydrm.testing.simulation.profiles import PROFILES
 from pydrm.testing.simulation.third_party import Connection
 from tests.simulation.build import CLUSTERS
 

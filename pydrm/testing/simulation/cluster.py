@@ -14,7 +14,7 @@ from pydrm.testing.simulation.host import SimHost
 from pydrm.testing.simulation.machines import Machines
 from pydrm.testing.simulation.node import SimulatedNode, Version
 from pydrm.testing.simulation.publishing import Publishing
-from pydrm.testing.simulation.requests import Requests
+from pydrm.testing.simulation.sourcing import Sourcing
 from pydrm.testing.simulation.surroundings import Surroundings
 
 __all__ = ["SimulatedCluster", "SimulatedNode", "Version"]
@@ -24,7 +24,7 @@ _REST_S = 1.0
 _VOTES_AGAIN_S = 3.0
 
 
-class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
+class SimulatedCluster(Machines, Surroundings, Sourcing, Publishing):
     """
     Some nodes, a third party, and one seed for all that chance decides.
 
@@ -65,6 +65,7 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
         while self.scheduler.now < end:
             self.scheduler.run_until(min(self.scheduler.now + _LOOK_S, end))
             self._judge.look()
+            self._list_judge.look()
 
     def settle(self, within: float = 30.0) -> None:
         """
@@ -76,6 +77,7 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
         self.third_party_works()
         self.third_party.moody = False
         self.receiver.works()
+        self.listing.works()
         for name, node in self.nodes.items():
             node.host.set_rate(1.0)
             node.host.resume()
@@ -104,7 +106,12 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
 
     def verify(self) -> list[str]:
         """Everything that went against the promises so far, in words."""
-        return [*self._judge.verdict(), *self.receiver.problems(self._states()), *self.scheduler.errors]
+        return [
+            *self._judge.verdict(),
+            *self._list_judge.violations,
+            *self.receiver.problems(self._states()),
+            *self.scheduler.errors,
+        ]
 
     def fingerprint(self) -> str:
         """Equal for equal lives."""
@@ -157,4 +164,6 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
         without = sorted(set(self._peers) - set(self._voting()))
         if self.formed and without:
             return f"{', '.join(without)} have no vote"
-        return self._judge.unsettled() or next(filter(None, map(self.receiver.unsettled, self._states())), "")
+        looks = (self.receiver.unsettled, self._list_judge.unsettled)
+        missing = (look(state) for state in self._states() for look in looks)
+        return self._judge.unsettled() or next(filter(None, missing), "")

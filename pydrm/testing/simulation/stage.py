@@ -12,13 +12,18 @@ from pydrm.manager import ResourceManager
 from pydrm.testing.simulation.held import held_by
 from pydrm.testing.simulation.host import SimHost
 from pydrm.testing.simulation.judge import Judge
+from pydrm.testing.simulation.list_judge import ListJudge
+from pydrm.testing.simulation.listing import SimListing, SimOrigin
 from pydrm.testing.simulation.network import SimNetwork
 from pydrm.testing.simulation.node import SimulatedNode
 from pydrm.testing.simulation.receiver import SimPoster, SimReceiver
 from pydrm.testing.simulation.scheduler import Scheduler
 from pydrm.testing.simulation.third_party import SimThirdParty
 
-__all__ = ["Stage"]
+__all__ = ["SOURCE", "Stage"]
+
+# The id of the source that a life may have.
+SOURCE = "customers"
 
 _PORT = 7000
 
@@ -61,6 +66,8 @@ class Stage:
             random=Random(seed + 1).random,
             states=self._states,
         )
+        # Likewise.
+        self.listing = SimListing(self._note, Random(seed + 2))
         self.published: list[str] = []
         self._first_asked: dict[str, list[tuple[str, bool]]] = {}
         self._lease_ttl = lease_ttl
@@ -73,6 +80,9 @@ class Stage:
         self._judge = Judge(self.nodes.values(), self.third_party)
         self.acknowledged = self._judge.acknowledged
         self.uncertain = self._judge.uncertain
+        self._list_judge = ListJudge(
+            SOURCE, self.listing, self.nodes.values(), lambda: self.acknowledged.keys() | self.uncertain
+        )
 
     @property
     def formed(self) -> bool:
@@ -101,6 +111,7 @@ class Stage:
     def _set_up_held(self, manager: ResourceManager, host: SimHost) -> None:
         manager.handler("held", held_by(host, self.third_party, host.random))
         manager._built_in.webhook.use(lambda: SimPoster(self.receiver, host))
+        manager._sources.install("listed", SimOrigin(self.listing, self.third_party, host))
 
     def _note(self, what: str) -> None:
         self.trace.append(f"{self.scheduler.now:.6f} {what}")
