@@ -17,7 +17,7 @@ from pydrm.core.resource import Resource
 from pydrm.engine import definition_of
 from pydrm.errors import ConfigurationError, InvalidResource
 
-__all__ = ["PART_DEFINITIONS_MAX", "Intake", "flatten", "parts"]
+__all__ = ["PART_DEFINITIONS_MAX", "Intake", "Subscriber", "flatten", "parts"]
 
 # One command is one part of one entry of the log, and small enough to apply without holding anything else up.
 PART_DEFINITIONS_MAX = 500
