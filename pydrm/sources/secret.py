@@ -12,19 +12,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from pydrm.core.resource import Json
+from pydrm.handlers.secrets import read_reference
 
-__all__ = ["SecretMissing", "names_secret", "revealed"]
-
-SECRET_BYTES_MAX = 64 * 1024
+__all__ = ["names_secret", "revealed"]
 
 _REFERENCE = re.compile(r"\{(env|file):([^{}]+)\}|\{(id|node|token)\}")
-
-
-class SecretMissing(Exception):
-    """This node does not have what is referred to; the message names it."""
 
 
 def names_secret(value: Json) -> bool:
@@ -65,16 +59,4 @@ def _texts(value: Json) -> Iterator[str]:
 def _filled_in(found: re.Match[str], assignment: Mapping[str, str], environ: Mapping[str, str]) -> str:
     if found[3] is not None:
         return assignment.get(found[3], found[0])
-    return _secret(found[1], found[2], environ)
-
-
-def _secret(where: str, name: str, environ: Mapping[str, str]) -> str:
-    if where == "env":
-        if not environ.get(name):
-            raise SecretMissing(f"the environment variable {name} is not set on this node")
-        return environ[name]
-    try:
-        with Path(name).open(encoding="utf-8") as file:
-            return file.read(SECRET_BYTES_MAX).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SecretMissing(f"the file {name} cannot be read on this node: {type(error).__name__}") from None
+    return read_reference(f"{found[1]}:{found[2]}", environ)
