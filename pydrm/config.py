@@ -57,6 +57,8 @@ class Config:
         insecure: Whether it may do without TLS beyond loopback.
         lease_ttl, drain_timeout, stall_timeout: Seconds.
         on_unfenced: What to do about a handle that outlives the lease: "exit" the process, or trust the "token".
+        readable_variables: What the names of variables begin with that definitions may refer to; None: any.
+        readable_directories: Where the files are that definitions may refer to; None: any.
         peers: Every voter's address by name, this node's `advertise` among them if it is one; empty for a cluster of
             one.
         resources: Added if absent once the node has joined.
@@ -82,6 +84,8 @@ class Config:
     give_up_after: int = 10
     quarantine: float = 60.0
     checkpoint_interval: float = 1.0
+    readable_variables: tuple[str, ...] | None = None
+    readable_directories: tuple[Path, ...] | None = None
     peers: Mapping[str, str] = MappingProxyType({})
     resources: tuple[Resource, ...] = ()
     sources: tuple[Resource, ...] = ()
@@ -207,6 +211,8 @@ def _checked(said: Mapping[str, Any]) -> Config:
         give_up_after=_count(said, "give_up_after", 10, GIVE_UP_AFTER_RANGE),
         quarantine=_seconds(said, "quarantine", 60.0, QUARANTINE_RANGE),
         checkpoint_interval=_seconds(said, "checkpoint_interval", 1.0, CHECKPOINT_INTERVAL_RANGE),
+        readable_variables=_texts(said, "readable_variables"),
+        readable_directories=_directories(said),
         peers=MappingProxyType(peers),
         resources=resources,
         sources=sources,
@@ -319,6 +325,30 @@ def _one_of(said: Mapping[str, Any], field: str, default: str, other: str) -> st
     if value not in (default, other):
         raise ConfigurationError(f"must be {default!r} or {other!r}, not {value!r}", field=field)
     return str(value)
+
+
+def _texts(said: Mapping[str, Any], field: str) -> tuple[str, ...] | None:
+    """A list; None if nothing is said. The environment has one text, with commas between."""
+    value = said.get(field)
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if value is None:
+        return None
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"must be a list of strings, not {value!r}", field=field)
+    texts = tuple(value)
+    for text in texts:
+        if not isinstance(text, (str, Path)) or not str(text):
+            raise ConfigurationError(f"must be a list of strings that are not empty, not {text!r}", field=field)
+    return tuple(map(str, texts))
+
+
+def _directories(said: Mapping[str, Any]) -> tuple[Path, ...] | None:
+    texts = _texts(said, "readable_directories")
+    for text in texts or ():
+        if not Path(text).is_absolute() or "\0" in text:
+            raise ConfigurationError(f"must be absolute paths, not {text!r}", field="readable_directories")
+    return None if texts is None else tuple(map(Path, texts))
 
 
 def _check_worker(node: str, listed: Mapping[str, str]) -> None:

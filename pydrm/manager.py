@@ -17,6 +17,7 @@ from pydrm.agent.courier import Delivered
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.publishing import Publication
+from pydrm.agent.readable import Readable
 from pydrm.agent.refusal import error_of
 from pydrm.budgets import budget_of, budget_rows, checked_group
 from pydrm.config import Config
@@ -74,6 +75,8 @@ class ResourceManager:
             resource's field of that name goes before it.
         quarantine: Seconds that a resource which no node could open is left alone, before one tries again.
         checkpoint_interval: Seconds; one resource's checkpoints are saved at most once in it.
+        readable_variables: What the names of variables must begin with that definitions may refer to; left out: any.
+        readable_directories: Where the files must be that definitions may refer to; left out: anywhere.
         resources: Added on start if absent.
         sources: Where further resources come from; added on start if absent. Tables as in the configuration file,
             whose `kind` is "http", "file" or the name of one of the app's; or resources of the kind "source.http" etc.
@@ -106,6 +109,8 @@ class ResourceManager:
         give_up_after: int | None = None,
         quarantine: float | None = None,
         checkpoint_interval: float | None = None,
+        readable_variables: Iterable[str] | None = None,
+        readable_directories: Iterable[Any] | None = None,
         resources: Iterable[Resource] = (),
         sources: Iterable[Resource | Mapping[str, Any]] = (),
         budgets: Mapping[str, Mapping[str, float]] | None = None,
@@ -130,6 +135,8 @@ class ResourceManager:
             give_up_after=give_up_after,
             quarantine=quarantine,
             checkpoint_interval=checkpoint_interval,
+            readable_variables=readable_variables,
+            readable_directories=readable_directories,
             resources=tuple(resources),
             sources=tuple(sources),
             budgets=budgets,
@@ -158,7 +165,12 @@ class ResourceManager:
         self._built_in.register(self._kinds)
         self._intake = Intake(self._kinds)
         self._sources = Sources(
-            self._kinds, self._intake, lambda: self._running().engine, clock=self._clock, random=host.random
+            self._kinds,
+            self._intake,
+            lambda: self._running().engine,
+            clock=self._clock,
+            random=host.random,
+            readable=Readable(directories=config.readable_directories),
         )
         self.voters = Voters(self._running, self._clock)
         self.webhooks = Webhooks(self._running, self._clock)

@@ -23,6 +23,7 @@ from pydrm.agent.hold import Bookmark, Hold, LedgerAccess
 from pydrm.agent.kind import Kind, Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.pace import Handoffs
+from pydrm.agent.readable import Guarded, Readable
 from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
 from pydrm.agent.reporter import Cluster, Reporter
 from pydrm.agent.shares import Shares
@@ -56,6 +57,7 @@ class Agent:
         checkpoint_interval_s: How often one resource's checkpoint may be saved.
         ledger: What holds have of it; without one, nothing is published or delivered.
         shares: Kept by the engine's thread.
+        readable: What definitions may have this node read.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Agent:
         checkpoint_interval_s: float = 1.0,
         ledger: LedgerAccess | None = None,
         shares: Shares | None = None,
+        readable: Readable | None = None,
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -90,6 +93,7 @@ class Agent:
         self._close_concurrency = close_concurrency
         self._give_up_after = give_up_after
         self._ledger = ledger
+        self._readable = readable or Readable()
 
         self._incarnation = 0
         self._may_open = False
@@ -371,7 +375,9 @@ class Agent:
             kind = self._kinds.get(resource.kind)
         except ConfigurationError as error:
             return _Unusable(str(error))
-        return kind or _Unusable(f"kind {resource.kind!r} is not registered on node {self._node!r}")
+        if kind is None:
+            return _Unusable(f"kind {resource.kind!r} is not registered on node {self._node!r}")
+        return Guarded(kind, self._readable) if self._readable.is_limited else kind
 
     def _end(self, handle: Handle) -> None:
         assert self._tasks is not None

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pydrm.agent.kind import Kinds
+from pydrm.agent.readable import Readable
 from pydrm.agent.reporter import Cluster
 from pydrm.clock import Clock, Random
 from pydrm.core.records import SOURCE_PREFIX
@@ -41,6 +42,7 @@ class Sources:
     """
     Args:
         cluster: Reaches the cluster; called only while something is held.
+        readable: Where the files of file sources may be.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Sources:
         *,
         clock: Clock,
         random: Random,
+        readable: Readable | None = None,
         installed: Iterable[EntryPoint] | None = None,
     ) -> None:
         self._kinds = kinds
@@ -59,7 +62,7 @@ class Sources:
         self._clock = clock
         self._random = random
         self.install("http", HttpOrigin(clock))
-        self.install("file", FileOrigin(clock))
+        self.install("file", FileOrigin(clock, readable or Readable()))
         for point in _installed() if installed is None else installed:
             self._load(point)
 
