@@ -52,6 +52,8 @@ class Config:
         insecure: Whether it may do without TLS beyond loopback.
         lease_ttl, drain_timeout, stall_timeout: Seconds.
         on_unfenced: What to do about a handle that outlives the lease: "exit" the process, or trust the "token".
+        readable_variables: What the names of variables begin with that definitions may refer to; None: any.
+        readable_directories: Where the files are that definitions may refer to; None: any.
         peers: Every voter's address by name, this node's `advertise` among them if it is one; empty for a cluster of
             one.
         resources: Added if absent once the node has joined.
@@ -77,6 +79,8 @@ class Config:
     give_up_after: int = 10
     quarantine: float = 60.0
     checkpoint_interval: float = 1.0
+    readable_variables: tuple[str, ...] | None = None
+    readable_directories: tuple[Path, ...] | None = None
     peers: Mapping[str, str] = MappingProxyType({})
     resources: tuple[Resource, ...] = ()
     sources: tuple[Resource, ...] = ()
@@ -139,6 +143,8 @@ def _checked(said: Said) -> Config:
         give_up_after=said.count("give_up_after", 10, GIVE_UP_AFTER_RANGE),
         quarantine=said.seconds("quarantine", 60.0, QUARANTINE_RANGE),
         checkpoint_interval=said.seconds("checkpoint_interval", 1.0, CHECKPOINT_INTERVAL_RANGE),
+        readable_variables=said.texts("readable_variables"),
+        readable_directories=_directories(said),
         peers=MappingProxyType(peers),
         resources=resources,
         sources=sources,
@@ -191,6 +197,14 @@ def _security(said: Said) -> dict[str, Any]:
         raise ConfigurationError(f"is missing: {', '.join(_TLS)} belong together", field=missing[0])
     # Whether they are needed depends on what the names in the addresses stand for; so that is found out at the start.
     return {**files, "insecure": insecure}
+
+
+def _directories(said: Said) -> tuple[Path, ...] | None:
+    texts = said.texts("readable_directories")
+    for text in texts or ():
+        if not Path(text).is_absolute() or "\0" in text:
+            raise ConfigurationError(f"must be absolute paths, not {text!r}", field="readable_directories")
+    return None if texts is None else tuple(map(Path, texts))
 
 
 def _check_worker(node: str, listed: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ from pydrm.engine import definition_of
 from pydrm.errors import ConfigurationError, InvalidResource
 from pydrm.limits import checked_group
 
-__all__ = ["PART_DEFINITIONS_MAX", "Intake", "checked_id", "checked_reason", "flatten", "parts"]
+__all__ = ["PART_DEFINITIONS_MAX", "Intake", "Subscriber", "checked_id", "checked_reason", "flatten", "parts"]
 
 # One command is one part of one entry of the log, and small enough to apply without holding anything else up.
 PART_DEFINITIONS_MAX = 500

@@ -17,6 +17,7 @@ from pydrm.agent.courier import Delivered
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.publishing import Publication
+from pydrm.agent.readable import Readable
 from pydrm.budgets import Budgets
 from pydrm.config import Config
 from pydrm.configured import put_in_place
@@ -69,6 +70,8 @@ class ResourceManager:
             resource's field of that name goes before it.
         quarantine: Seconds that a resource which no node could open is left alone, before one tries again.
         checkpoint_interval: Seconds; one resource's checkpoints are saved at most once in it.
+        readable_variables: What the names of variables must begin with that definitions may refer to; left out: any.
+        readable_directories: Where the files must be that definitions may refer to; left out: anywhere.
         resources: Added on start if absent.
         sources: Where further resources come from; added on start if absent. Tables as in the configuration file,
             whose `kind` is "http", "file" or the name of one of the app's; or resources of the kind "source.http" etc.
@@ -101,6 +104,8 @@ class ResourceManager:
         give_up_after: int | None = None,
         quarantine: float | None = None,
         checkpoint_interval: float | None = None,
+        readable_variables: Iterable[str] | None = None,
+        readable_directories: Iterable[Any] | None = None,
         resources: Iterable[Resource] = (),
         sources: Iterable[Resource | Mapping[str, Any]] = (),
         budgets: Mapping[str, Mapping[str, float]] | None = None,
@@ -125,6 +130,8 @@ class ResourceManager:
             give_up_after=give_up_after,
             quarantine=quarantine,
             checkpoint_interval=checkpoint_interval,
+            readable_variables=readable_variables,
+            readable_directories=readable_directories,
             resources=tuple(resources),
             sources=tuple(sources),
             budgets=budgets,
@@ -153,7 +160,12 @@ class ResourceManager:
         self._built_in.register(self._kinds)
         self._intake = Intake(self._kinds)
         self._sources = Sources(
-            self._kinds, self._intake, lambda: self._running().engine, clock=self._clock, random=host.random
+            self._kinds,
+            self._intake,
+            lambda: self._running().engine,
+            clock=self._clock,
+            random=host.random,
+            readable=Readable(directories=config.readable_directories),
         )
         self._requests = Requests(self._running, self._clock)
         self.budgets = Budgets(self._running, self._requests)

@@ -26,6 +26,7 @@ from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
 from pydrm.agent.ledger_watch import LedgerWatch
 from pydrm.agent.publishing import Publishing
+from pydrm.agent.readable import Readable
 from pydrm.agent.shares import Shares
 from pydrm.agent.warden import Warden
 from pydrm.config import Config
@@ -128,6 +129,7 @@ class Node:
             random=host.random,
             close_timeout_s=close_timeout_s,
             ledger=LedgerAccess(self.deliveries, self.publishing),
+            readable=Readable(config.readable_variables, config.readable_directories),
             shares=shares,
             give_up_after=config.give_up_after,
             quarantine_s=config.quarantine,

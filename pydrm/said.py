@@ -84,6 +84,21 @@ class Said(dict[str, Any]):
             )
         return number
 
+    def texts(self, field: str) -> tuple[str, ...] | None:
+        """A list; None if nothing is said. The environment has one text, with commas between."""
+        value = self.get(field)
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if value is None:
+            return None
+        if isinstance(value, Mapping) or not isinstance(value, Iterable):
+            raise ConfigurationError(f"must be a list of strings, not {value!r}", field=field)
+        texts = tuple(value)
+        for text in texts:
+            if not isinstance(text, (str, Path)) or not str(text):
+                raise ConfigurationError(f"must be a list of strings that are not empty, not {text!r}", field=field)
+        return tuple(map(str, texts))
+
     def one_of(self, field: str, default: str, other: str) -> str:
         value = self.get(field, default)
         if value not in (default, other):

@@ -361,3 +361,35 @@ def test_a_worker_without_voters_is_refused():
 
 def test_another_role_is_refused():
     assert "must be 'voter' or 'worker'" in refused(field="role", **voter(role="observer"))
+
+
+def test_what_definitions_may_have_read_is_a_list_and_the_environment_has_it_with_commas():
+    named = {"cluster": "c", "node": "a"}
+
+    said = Config.load(readable_variables=["FEED_"], readable_directories=["/run/secrets"], **named)
+    from_environment = Config.load(
+        environ={"PYDRM_READABLE_VARIABLES": "FEED_, HOOK_", "PYDRM_READABLE_DIRECTORIES": "/run/secrets"}, **named
+    )
+
+    assert (said.readable_variables, said.readable_directories) == (("FEED_",), (Path("/run/secrets"),))
+    assert from_environment.readable_variables == ("FEED_", "HOOK_")
+    assert from_environment.readable_directories == (Path("/run/secrets"),)
+    assert Config.load(**named).readable_variables is None
+    assert Config.load(readable_variables=[], **named).readable_variables == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("readable_variables", 7),
+        ("readable_variables", [""]),
+        ("readable_variables", [7]),
+        ("readable_directories", {"a": 1}),
+        ("readable_directories", ["secrets"]),
+    ],
+)
+def test_what_definitions_may_have_read_is_refused_if_it_cannot_be_that(field: str, value: Any):
+    with pytest.raises(ConfigurationError) as refused:
+        Config.load(cluster="c", node="a", **{field: value})
+
+    assert refused.value.field == field

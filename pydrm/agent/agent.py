@@ -23,6 +23,7 @@ from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
 from pydrm.agent.hold import Hold, LedgerAccess
 from pydrm.agent.kind import Kinds
 from pydrm.agent.lease import Lease
+from pydrm.agent.readable import Guarded, Readable
 from pydrm.agent.reconcile import Deed, Stage, Wish, reconcile, wishes
 from pydrm.agent.reporter import Reporter
 from pydrm.agent.shares import Shares
@@ -57,6 +58,7 @@ class Agent:
         checkpoint_interval_s: How often one resource's checkpoint may be saved.
         ledger: What holds have of it; without one, nothing is published or delivered.
         shares: Kept by the engine's thread.
+        readable: What definitions may have this node read.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Agent:
         checkpoint_interval_s: float = 1.0,
         ledger: LedgerAccess | None = None,
         shares: Shares | None = None,
+        readable: Readable | None = None,
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -89,6 +92,7 @@ class Agent:
         self._close_timeout_s = close_timeout_s
         self._give_up_after = give_up_after
         self._ledger = ledger
+        self._readable = readable or Readable()
 
         self._incarnation = 0
         self._may_open = False
@@ -340,6 +344,8 @@ class Agent:
             budget=gate,
         )
         kind = self._kinds.here(resource.kind, self._node)
+        if self._readable.is_limited:
+            kind = Guarded(kind, self._readable)
         self._turns.opening(token, now)
         self._handles.setdefault(key, {})[token] = handle
         task = self._tasks.create_task(handle.live(kind, hold), name=f"pydrm {resource.id}")

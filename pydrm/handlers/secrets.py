@@ -21,7 +21,7 @@ import attrs
 from pydrm.core.resource import Json
 from pydrm.handlers.template import SECRET_SOURCES, TemplateError, names_in
 
-__all__ = ["SECRET_BYTES_MAX", "SecretMissing", "Secrets", "references"]
+__all__ = ["SECRET_BYTES_MAX", "SecretMissing", "Secrets", "fetch_reference", "read_reference", "references"]
 
 SECRET_BYTES_MAX = 64 * 1024
 
@@ -62,17 +62,7 @@ class Secrets:
             TemplateError: A reference is not one.
             SecretMissing: There is no such variable or file, or nothing in it.
         """
-        values = {}
-        for reference in references(templates):
-            source, _, where = reference.partition(":")
-            if source == "env":
-                value = environment.get(where, "")
-            else:
-                value = await asyncio.to_thread(_content, where)
-            if not value:
-                raise SecretMissing(f"{{{reference}}} is not set, or is empty")
-            values[reference] = value
-        return cls(values)
+        return cls({reference: await fetch_reference(reference, environment) for reference in references(templates)})
 
     def redact(self, text: str) -> str:
         """*text* with every value replaced by its reference, also where it is encoded as in a url or in JSON."""
@@ -80,6 +70,27 @@ class Secrets:
             for shown in {value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]}:
                 text = text.replace(shown, f"{{{reference}}}")
         return text
+
+
+def read_reference(reference: str, environment: Mapping[str, str] = os.environ) -> str:
+    """
+    What "env:NAME" or "file:PATH" is on this node now. Reads files.
+
+    Raises:
+        SecretMissing: There is no such variable or file, or nothing in it.
+    """
+    source, _, where = reference.partition(":")
+    value = environment.get(where, "") if source == "env" else _content(where)
+    if not value:
+        raise SecretMissing(f"{{{reference}}} is not set, or is empty")
+    return value
+
+
+async def fetch_reference(reference: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The same for an event loop: a file is read in a thread, since it may be on a network."""
+    if reference.startswith("env:"):
+        return read_reference(reference, environment)
+    return await asyncio.to_thread(read_reference, reference, environment)
 
 
 def references(templates: Iterable[Json]) -> list[str]:

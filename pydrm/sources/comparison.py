@@ -32,11 +32,13 @@ class Plan:
         put: What is new or differs.
         remove: The ids of what is to go.
         foreign: The ids that somebody else owns.
+        owned: How many the source owns when all this is done, if nobody else does anything meanwhile.
     """
 
     put: Sequence[Definition]
     remove: Sequence[str]
     foreign: Sequence[str]
+    owned: int
 
 
 def compare(source: str, entries: Entries, options: Options, state: State) -> Plan:
@@ -64,7 +66,7 @@ def compare(source: str, entries: Entries, options: Options, state: State) -> Pl
             foreign.append(definition.id)
         elif kept != definition:
             put.append(definition)
-    return Plan(put, gone, foreign)
+    return Plan(put, gone, foreign, len({*owned, *entries.definitions}.difference(gone, foreign)))
 
 
 def _kept(state: State, id: str) -> Definition | None:

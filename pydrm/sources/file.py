@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from pydrm.agent.hold import Hold
+from pydrm.agent.readable import Readable
 from pydrm.clock import Clock
 from pydrm.core.resource import Json, Resource
 from pydrm.engine.codec import UNREADABLE
@@ -36,6 +37,7 @@ UNFOLDED_MAX = 100_000
 
 # What a file was when it was looked at: when it was written, its size and which one it is.
 _Look = tuple[int, int, int]
+_GONE: _Look = (0, 0, 0)
 
 
 class FileOrigin:
@@ -44,25 +46,27 @@ class FileOrigin:
     `format`, if the name does not end in .json, .toml, .yaml or .yml; `max_bytes`.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, readable: Readable) -> None:
         self._clock = clock
+        self._readable = readable
 
     def check(self, resource: Resource) -> Options:
         fields = Fields(resource)
         options = Options.read(resource, fields, poll_s=POLL_S)
         if options.poll_s == 0:
             raise fields.wrong("poll", "must be above 0: a file is watched")
-        _FileFetcher(fields, self._clock)
+        _FileFetcher(fields, self._clock, self._readable)
         fields.refuse_others()
         return options
 
     def fetcher(self, hold: Hold) -> Fetcher:
-        return _FileFetcher(Fields(hold.resource), self._clock)
+        return _FileFetcher(Fields(hold.resource), self._clock, self._readable)
 
 
 class _FileFetcher:
-    def __init__(self, fields: Fields, clock: Clock) -> None:
+    def __init__(self, fields: Fields, clock: Clock, readable: Readable) -> None:
         self._clock = clock
+        self._readable = readable
         self._path = Path(fields.text("path"))
         self._list = fields.path("list", "data")
         self._bytes_max = fields.count("max_bytes", 64 * 1024 * 1024, 1, 1024**3)
@@ -100,8 +104,8 @@ class _FileFetcher:
             try:
                 look = await asyncio.to_thread(self._look)
             except FetchFailed:
-                # It may come back in a moment; fetch says so if it does not.
-                look = None
+                # It may be back at the next look; fetch says so if it is not.
+                look = _GONE
             if look == last and look != self._read:
                 return
             last = look
@@ -110,6 +114,7 @@ class _FileFetcher:
         """Nothing stays open."""
 
     def _look(self) -> _Look:
+        self._refuse_elsewhere()
         try:
             status = os.stat(self._path)
         except OSError as error:
@@ -119,7 +124,13 @@ class _FileFetcher:
             raise FetchFailed(f"{self._path} is no file")
         return (status.st_mtime_ns, status.st_size, status.st_ino)
 
+    def _refuse_elsewhere(self) -> None:
+        """Right before it is opened: the file may be a link by now."""
+        if problem := self._readable.file_problem(self._path):
+            raise FetchFailed(f"{self._path} {problem}")
+
     def _content(self) -> object:
+        self._refuse_elsewhere()
         try:
             with self._path.open("rb") as file:
                 data = file.read(self._bytes_max + 1)

@@ -123,7 +123,7 @@ class Holding:
                 await self._forget()
             foreign = [*plan.foreign, *await self._put(plan.put), *await self._remove(plan.remove)]
         self._log(plan, entries)
-        self._note(fetched.validators if not foreign and not entries.rejected else {})
+        self._note(fetched.validators if not foreign and not entries.rejected else {}, plan.owned)
         self._ready(_remarks(entries, foreign))
 
     async def _read(self, list: Sequence[Any]) -> Entries:
@@ -182,11 +182,16 @@ class Holding:
 
     # --- what is said of it
 
-    def _note(self, validators: Mapping[str, Json]) -> None:
-        """Remember, here and for the next holder, what was fetched; the checkpoint is of this very definition."""
+    def _note(self, validators: Mapping[str, Json], owned: int) -> None:
+        """
+        Remember, here and for the next holder, what was fetched; the checkpoint is of this very definition.
+
+        Args:
+            owned: As it should be by the list. What is owned by now may be less: what the app has removed meanwhile.
+        """
         if len(repr(validators)) > VALIDATORS_BYTES_MAX:
             validators = {}
-        known: dict[str, Json] = {"validators": dict(validators), "owned": self._owned()} if validators else {}
+        known: dict[str, Json] = {"validators": dict(validators), "owned": owned} if validators else {}
         if known != self._known:
             self._known = known
             self._hold.note_checkpoint({self._meaning: known})

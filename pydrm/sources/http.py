@@ -21,13 +21,13 @@ from pydrm.clock import Clock
 from pydrm.core.resource import Json, Resource
 from pydrm.engine.codec import UNREADABLE
 from pydrm.handlers.retry_after import retry_after_s
-from pydrm.handlers.secrets import Secrets
+from pydrm.handlers.secrets import SecretMissing, Secrets
 from pydrm.sources.entries import list_at
 from pydrm.sources.fetching import Api, Fetched, Fetcher, FetchFailed
 from pydrm.sources.fields import Fields
 from pydrm.sources.http_request import HttpRequest, NoNextPage, next_url, without_query
 from pydrm.sources.options import Options
-from pydrm.sources.secret import SecretMissing, revealed
+from pydrm.sources.secret import revealed
 
 if TYPE_CHECKING:
     from pydrm.sources.http_client import Answered, Client
@@ -125,7 +125,7 @@ class _HttpFetcher:
             headers = {name: str(revealed(value, assignment, found=found)) for name, value in request.headers.items()}
             return str(url), headers, revealed(request.body, {}, found=found)
         except SecretMissing as error:
-            raise FetchFailed(str(error)) from None
+            raise FetchFailed(f"{error} on this node") from None
 
     def _conditions(self, known: Mapping[str, Json]) -> dict[str, str]:
         conditions = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("last_modified")}

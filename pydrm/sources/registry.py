@@ -14,6 +14,7 @@ from typing import Any
 
 from pydrm.agent.cluster import Cluster
 from pydrm.agent.kind import Kinds
+from pydrm.agent.readable import Readable
 from pydrm.clock import Clock, Random
 from pydrm.core.records import SOURCE_PREFIX
 from pydrm.errors import ConfigurationError
@@ -41,6 +42,7 @@ class Sources:
     """
     Args:
         cluster: Reaches the cluster; called only while something is held.
+        readable: Where the files of file sources may be.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Sources:
         *,
         clock: Clock,
         random: Random,
+        readable: Readable | None = None,
         installed: Iterable[EntryPoint] | None = None,
     ) -> None:
         self._kinds = kinds
@@ -58,10 +61,10 @@ class Sources:
         self._cluster = cluster
         self._clock = clock
         self._random = random
-        self._register("http", HttpOrigin(clock))
-        self._register("file", FileOrigin(clock))
+        self.install("http", HttpOrigin(clock))
+        self.install("file", FileOrigin(clock, readable or Readable()))
         for point in _installed() if installed is None else installed:
-            self._install(point)
+            self._load(point)
 
     def register(self, name: str, plugin: Callable[[], Any]) -> None:
         """
@@ -70,13 +73,14 @@ class Sources:
         """
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"must be a name that is not empty, not {name!r}", field="source")
-        self._register(name, PluginOrigin(name, plugin, self._clock))
+        self.install(name, PluginOrigin(name, plugin, self._clock))
 
-    def _register(self, name: str, origin: Origin) -> None:
+    def install(self, name: str, origin: Origin) -> None:
+        """Have the kind "source.NAME" fetch from *origin*. Raises ConfigurationError if the name is taken."""
         kind = SourceKind(origin, self._intake, self._cluster, clock=self._clock, random=self._random)
         self._kinds.register(SOURCE_PREFIX + name, kind)
 
-    def _install(self, point: EntryPoint) -> None:
+    def _load(self, point: EntryPoint) -> None:
         try:
             self.register(point.name, point.load())
         except Exception as error:  # noqa: BLE001 (a package that is broken must not keep an app from starting)

@@ -12,19 +12,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from pydrm.core.resource import Json
+from pydrm.handlers.secrets import read_reference
 
-__all__ = ["SecretMissing", "names_secret", "revealed"]
-
-SECRET_BYTES_MAX = 64 * 1024
+__all__ = ["names_secret", "revealed"]
 
 _REFERENCE = re.compile(r"\{(env|file):([^{}]+)\}|\{(id|node|token)\}")
-
-
-class SecretMissing(Exception):
-    """This node does not have what is referred to; the message names it."""
 
 
 def names_secret(value: Json) -> bool:
@@ -74,19 +68,8 @@ def _filled_in(
 ) -> str:
     if match[3] is not None:
         return assignment.get(match[3], match[0])
-    value = _secret(match[1], match[2], environ)
-    if found is not None and value:
-        found[f"{match[1]}:{match[2]}"] = value
+    reference = f"{match[1]}:{match[2]}"
+    value = read_reference(reference, environ)
+    if found is not None:
+        found[reference] = value
     return value
-
-
-def _secret(where: str, name: str, environ: Mapping[str, str]) -> str:
-    if where == "env":
-        if not environ.get(name):
-            raise SecretMissing(f"the environment variable {name} is not set on this node")
-        return environ[name]
-    try:
-        with Path(name).open(encoding="utf-8") as file:
-            return file.read(SECRET_BYTES_MAX).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SecretMissing(f"the file {name} cannot be read on this node: {type(error).__name__}") from None

@@ -20,6 +20,7 @@ from pydrm.agent.lease import Lease
 from pydrm.clock import SystemClock
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
+from pydrm.testing.held_cluster import HeldCluster
 
 __all__ = ["Held", "until"]
 
@@ -35,6 +36,10 @@ class Held:
     """
     *resource*, held by node "a" as incarnation 3, under a lease without end.
 
+    Args:
+        cluster: Where a kind finds the events that it delivers, and puts what it publishes. Its token and incarnation
+            are what it is held under then.
+
     Attributes:
         told: Each condition with its detail, in the order in which the cluster would have heard of them.
         checkpoint: What was saved last, encoded; what is given is what an earlier holder has saved.
@@ -47,11 +52,13 @@ class Held:
         token: int = 7,
         checkpoint: bytes | None = None,
         budget: GroupBudget | None = None,
+        cluster: HeldCluster | None = None,
     ) -> None:
+        token, incarnation = (cluster.token, cluster.incarnation) if cluster is not None else (token, 3)
         self.told: list[tuple[Condition, str]] = []
         self.fence = Fence()
         self.lease = Lease()
-        self.lease.incarnation = 3
+        self.lease.incarnation = incarnation
         self.lease.deadline = float("inf")
         clock = SystemClock()
         self.handle = Handle(
@@ -69,12 +76,13 @@ class Held:
             resource,
             token,
             "a",
-            3,
+            incarnation,
             lease=self.lease,
             fence=self.fence,
             clock=clock,
             tell=self.handle.tell,
             checkpoints=self,
+            ledger=cluster.access if cluster is not None else None,
             budget=budget,
         )
         self.task = asyncio.create_task(self.handle.live(kind, self.hold))

@@ -20,7 +20,8 @@ from functools import partial
 
 import attrs
 
-from pydrm.testing.simulation.faults import PROFILES, Life, live
+from pydrm.testing.simulation.faults import Life, live
+from pydrm.testing.simulation.profiles import PROFILES
 
 __all__ = ["main"]
 
@@ -30,17 +31,17 @@ _HANDED_OUT = 4  # seeds at a time, so that the processes are done at about the 
 def main(arguments: list[str] | None = None) -> int:
     """Returns 1 if any seed failed."""
     options = _parser().parse_args(arguments)
-    return max(_live_all(nodes, options) for nodes in options.nodes)
+    return max(_live_all(nodes, profile, options) for profile in options.profile for nodes in options.nodes)
 
 
-def _live_all(nodes: int, options: argparse.Namespace) -> int:
+def _live_all(nodes: int, profile: str, options: argparse.Namespace) -> int:
     seeds: range = options.seeds
     failed, lived_s, cpu_s, began = 0, 0.0, 0.0, time.monotonic()
     one = partial(
         _one,
         nodes=nodes,
         workers=options.workers,
-        profile=options.profile,
+        profile=profile,
         seconds=options.seconds,
         traced=options.trace,
         log=options.log,
@@ -56,12 +57,12 @@ def _live_all(nodes: int, options: argparse.Namespace) -> int:
                 failed += 1
                 more = f" (and {len(life.violations) - 1} more)" if life.violations[1:] else ""
                 print(f"seed {seed} failed: {life.violations[0]}{more}")
-                print(f"  replay: {_replay(seed, nodes, options)}", flush=True)
+                print(f"  replay: {_replay(seed, nodes, profile, options)}", flush=True)
             elif sys.stderr.isatty():
                 print(f"\r{seed - seeds.start + 1} of {len(seeds)}", end="", file=sys.stderr)
     with_workers = f" and {options.workers} workers" if options.workers else ""
     print(
-        f"{len(seeds)} seeds, {nodes} nodes{with_workers}, profile {options.profile}: {failed} failed; "
+        f"{len(seeds)} seeds, {nodes} nodes{with_workers}, profile {profile}: {failed} failed; "
         f"{lived_s / 3600:.2f} simulated hours in {time.monotonic() - began:.0f} s, "
         f"{lived_s / cpu_s:.0f} simulated seconds per second of one core",
         flush=True,
@@ -104,7 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_seeds, default="0-99", help="one, or a range such as 0-999 (default: 0-99)")
     parser.add_argument("--nodes", type=int, nargs="+", default=[3], help="also several, such as 3 5 (default: 3)")
     parser.add_argument("--workers", type=int, default=0, help="nodes without a vote (default: 0)")
-    parser.add_argument("--profile", choices=sorted(PROFILES), default="everything", help="default: everything")
+    parser.add_argument(
+        "--profile",
+        choices=sorted(PROFILES),
+        nargs="+",
+        default=["everything"],
+        help="or several (default: everything)",
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="of faults in each life (default: 30)")
     parser.add_argument("--jobs", type=int, default=1, help="processes; 0: one for each core (default: 1)")
     parser.add_argument("--trace", action="store_true", help="print what was done and what happened")
@@ -120,10 +127,10 @@ def _seeds(text: str) -> range:
     return seeds
 
 
-def _replay(seed: int, nodes: int, options: argparse.Namespace) -> str:
+def _replay(seed: int, nodes: int, profile: str, options: argparse.Namespace) -> str:
     words = [f"python -m pydrm.testing.simulate --seeds {seed} --nodes {nodes}"]
     words += [f"--workers {options.workers}"] if options.workers else []
-    words.append(f"--profile {options.profile} --seconds {options.seconds:g} --trace")
+    words.append(f"--profile {profile} --seconds {options.seconds:g} --trace")
     return " ".join(words)
 
 

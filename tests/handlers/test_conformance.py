@@ -112,7 +112,7 @@ def test_a_kind_that_does_as_it_should_passes() -> None:
 def test_a_kind_that_breaks_a_promise_is_found_out(
     hold_it: Callable[[Hold, Listener], object], broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pydrm.testing.conformance.PATIENCE_S", 0.5)
+    monkeypatch.setattr("pydrm.testing.conformance.checked.PATIENCE_S", 0.5)
 
     async def scene() -> None:
         listener = Listener()

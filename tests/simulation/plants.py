@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from attrs import evolve
 from msgspec.structs import replace
 
 from pydrm.agent.checkpoints import Checkpoints
@@ -18,7 +19,7 @@ from pydrm.agent.fence import Fence
 from pydrm.agent.lease import LeaseKeeper
 from pydrm.agent.warden import Warden
 from pydrm.agent.watch import LeaseWatch
-from pydrm.core import decide_ledger, handoff, machine
+from pydrm.core import decide_ledger, decide_resources, handoff, machine
 from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Answered, AssignmentChanged, FloorRaised
 from pydrm.core.commands import Expire, Renew
@@ -28,6 +29,14 @@ from pydrm.core.handoff import Event
 from pydrm.core.ledger_commands import Publish
 from pydrm.core.records import NodeState, Phase
 from pydrm.engine import applier, handshake, members
+from pydrm.errors import Unavailable
+from pydrm.handlers.webhook.courier import Courier
+from pydrm.sources import comparison
+from pydrm.sources.comparison import compare
+from pydrm.sources.entries import Entries
+from pydrm.sources.fetching import FetchFailed
+from pydrm.sources.holding import Holding
+from pydrm.testing.simulation.listing import SimListing
 
 __all__ = ["PLANTS", "Plant", "empty_voter_counts", "expire_waits_in_a_queue", "request_ids_begin_again"]
 
@@ -216,6 +225,111 @@ def published_ids_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(machine._DECIDERS, Publish, lambda state, command: decide(state, replace(command, known=False)))
 
 
+def what_waits_is_overtaken(patch: pytest.MonkeyPatch) -> None:
+    """Of an ordered webhook's events the next one is sent while one before it waits for its next try."""
+    following = Courier._next
+
+    def passing_over(self):
+        found = following(self)
+        if found is None or not self._subscription.ordered or found[0] <= self._clock.now():
+            return found
+        ready = sorted(event for event, at in self._at.items() if at <= self._clock.now())
+        if not ready or self._held_back_until > self._clock.now():
+            return found
+        # To the top of the heap, where the caller takes it from.
+        self._queue.insert(0, (float(ready[0]), ready[0]))
+        return self._clock.now(), ready[0]
+
+    patch.setattr(Courier, "_next", passing_over)
+
+
+def ordered_ones_are_sent_together(patch: pytest.MonkeyPatch) -> None:
+    """Several events of an ordered webhook are under way at once."""
+    patch.setattr(Courier, "_most", property(lambda self: 1 if self._failing_since is not None else 16))
+
+
+def former_holder_of_a_source_writes(patch: pytest.MonkeyPatch) -> None:
+    """
+    Whatever comes in the name of a source is done, whoever holds it by now.
+
+    A former holder looks at its hold before, and its requests are those of an incarnation that has ended; so that is
+    taken out as well.
+    """
+
+    def anybody(state, source):
+        return source.resource if source is not None else ""
+
+    def of_any_incarnation(state, request):
+        if request is None:
+            return None
+        return state.sessions.answer((request.node, request.incarnation), request.sequence)
+
+    async def whatever_the_hold(self, command):
+        answer = await self._cluster.propose(command, timeout=10.0)
+        if not isinstance(answer, Done):
+            raise Unavailable(answer.detail)
+        return answer
+
+    patch.setattr(decide_resources, "_owner", anybody)
+    patch.setattr(machine, "_already_answered", of_any_incarnation)
+    patch.setattr(Holding, "_propose", whatever_the_hold)
+
+
+def list_that_shrinks_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """However much of it is missing."""
+    patch.setattr("pydrm.sources.holding.compare", _credulous)
+
+
+def _credulous(source, entries, options, state):
+    return compare(source, entries, evolve(options, max_shrink=1.0, allow_empty=True), state)
+
+
+def list_that_cannot_be_had_is_empty(patch: pytest.MonkeyPatch) -> None:
+    """As with a client that gives [] for whatever goes wrong; nobody wonders at an empty list."""
+    patch.setattr("pydrm.sources.holding.compare", _credulous)
+    patch.setattr(SimListing, "_told", lambda self: [{"id": id, "version": since} for id, since in self.now().items()])
+    ask = SimListing.ask
+
+    async def never_failing(self, known):
+        try:
+            return await ask(self, known)
+        except FetchFailed:
+            return self.served, []
+
+    patch.setattr(SimListing, "ask", never_failing)
+
+
+def source_takes_what_the_app_added(patch: pytest.MonkeyPatch) -> None:
+    """An entry of the list is put in place of what is there under its id, whoever owns that."""
+    patch.setattr(decide_resources, "_is_foreign", lambda state, id, owner: False)
+    patch.setattr(comparison, "_kept", lambda state, id: None)
+
+
+def unusable_entry_counts_as_missing(patch: pytest.MonkeyPatch) -> None:
+    """What is held under the id of an entry that cannot be used is removed."""
+    reject = Entries._reject
+
+    def forgetting(self, id, why):
+        reject(self, id, why)
+        self.spared.pop(id)
+
+    patch.setattr(Entries, "_reject", forgetting)
+
+
+def what_is_gone_from_the_list_stays(patch: pytest.MonkeyPatch) -> None:
+    """A source removes nothing."""
+
+    async def nothing(self, ids):
+        return []
+
+    patch.setattr(Holding, "_remove", nothing)
+
+
+def unchanged_list_is_taken_for_done(patch: pytest.MonkeyPatch) -> None:
+    """It is asked for on the condition that it changed, although what came of it is not there any more."""
+    patch.setattr(Holding, "_trusted", lambda self: self._known.get("validators") or {})
+
+
 def checkpoint_goes_with_its_holder(patch: pytest.MonkeyPatch) -> None:
     """What a holder saved is forgotten when it lets go or dies."""
     evolve = machine.evolve
@@ -256,6 +370,15 @@ PLANTS: tuple[Plant, ...] = (
     request_before_its_claim_is_committed,
     what_fails_is_forgotten,
     published_ids_are_not_remembered,
+    what_waits_is_overtaken,
+    ordered_ones_are_sent_together,
+    former_holder_of_a_source_writes,
+    list_that_shrinks_is_believed,
+    list_that_cannot_be_had_is_empty,
+    source_takes_what_the_app_added,
+    unusable_entry_counts_as_missing,
+    what_is_gone_from_the_list_stays,
+    unchanged_list_is_taken_for_done,
     checkpoint_goes_with_its_holder,
     checkpoint_is_acknowledged_too_early,
 )

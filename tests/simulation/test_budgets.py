@@ -6,17 +6,21 @@ Not with processes that their host freezes: what one of these has open stays ope
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pydrm import Resource
 from pydrm.testing.simulation import SimulatedCluster
-from pydrm.testing.simulation.faults import PROFILES, Misfortune
+from pydrm.testing.simulation.faults import Misfortune
+from pydrm.testing.simulation.profiles import PROFILES
 from pydrm.testing.simulation.third_party import Connection
 from tests.simulation.build import CLUSTERS
 
 GROUP = "third-party"
 CONNECTIONS = 4
 CONNECTS_PER_S = 5.0
+REQUESTS_PER_S = 10.0
 
 
 class Budgeted(Misfortune):
@@ -121,10 +125,45 @@ def test_a_node_that_is_cut_off_connects_no_more_than_the_rate_allows() -> None:
         cluster.heal()
         cluster.run(8.0)
 
-    over, lowest = 0.0, float("inf")
-    for number, at in enumerate(turnstile.opened):
-        lowest = min(lowest, number - CONNECTS_PER_S * at)
-        over = max(over, number - CONNECTS_PER_S * at - lowest + 1)
-    assert over <= 3 + 1e-3 * CONNECTS_PER_S
+    assert burst(turnstile.opened, CONNECTS_PER_S) <= 3 + 1e-3 * CONNECTS_PER_S
     assert len(turnstile.opened) >= 60
     assert cluster.verify() == []
+
+
+def test_webhooks_of_a_group_are_called_no_more_often_than_its_rate_allows_whoever_is_cut_off() -> None:
+    """By what leaves the nodes, all together."""
+    cluster, _ = budgeted(1, requests_per_second=REQUESTS_PER_S)
+    left: list[float] = []
+    sent = cluster.receiver.sent
+
+    def noted(*arguments: Any) -> None:
+        left.append(cluster.scheduler.now)
+        sent(*arguments)
+
+    cluster.receiver.sent = noted  # type: ignore[method-assign]
+    for number in range(6):
+        hook = cluster.webhook(f"hook{number}", once=number % 2 == 0, ordered=number % 3 == 0)
+        cluster.add(Resource(hook.id, kind="webhook", budget=GROUP, **hook.fields), via="a")
+    cluster.run(1.0)
+    for number in range(25):
+        cluster.publish(f"event-{number}", via="abc"[number % 3])
+    cluster.run(0.5)
+    for name in "abc":
+        cluster.partition([name], [other for other in "abc" if other != name])
+        cluster.run(4.0)
+        cluster.heal()
+        cluster.run(4.0)
+    cluster.settle(60.0)
+
+    assert len(left) >= 150
+    assert burst(left, REQUESTS_PER_S) <= 3 + 1e-3 * REQUESTS_PER_S
+    assert cluster.verify() == []
+
+
+def burst(moments: list[float], rate_per_s: float) -> float:
+    """How many there were at once, at the most, over what *rate_per_s* allows in any span of time."""
+    over, lowest = 0.0, float("inf")
+    for number, at in enumerate(moments):
+        lowest = min(lowest, number - rate_per_s * at)
+        over = max(over, number - rate_per_s * at - lowest + 1)
+    return over

@@ -15,7 +15,7 @@ def run(example: str) -> None:
     exec(compile(example, str(PAGE), "exec"), {})
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["answers at once", "answers late"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["answers at once", "answers late", "a source"])
 def test_the_examples_for_handlers_of_ones_own_pass_as_they_stand(example: str):
     run(example)
 
@@ -42,6 +42,14 @@ def test_what_is_connected_before_it_is_guarded_and_in_a_try_is_found_held_twice
 @pytest.mark.parametrize("line", ["hold.guard(connection)", "connection.close()"])
 def test_one_of_the_two_is_enough_for_that(line: str):
     run(EXAMPLES[1].replace(line, "pass"))
+
+
+def test_a_source_that_gives_an_empty_list_for_whatever_goes_wrong_is_found_out():
+    """The page says so."""
+    ashamed = EXAMPLES[2].replace('raise ConnectionError("the database is away")', "return []")
+
+    with pytest.raises(AssertionError, match="what came from it is removed"):
+        run(ashamed)
 
 
 def in_words(example: str) -> str:

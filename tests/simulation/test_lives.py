@@ -10,7 +10,8 @@ import os
 
 import pytest
 
-from pydrm.testing.simulation.faults import PROFILES, live
+from pydrm.testing.simulation.faults import live
+from pydrm.testing.simulation.profiles import PROFILES
 from tests.simulation.plants import PLANTS, Plant, expire_waits_in_a_queue
 
 FIRST, LAST = (int(seed) for seed in os.environ.get("PYDRM_SEEDS", "0-19").split("-"))
@@ -31,6 +32,15 @@ HUNTED_IN = {
     "request_before_its_claim_is_committed": "webhooks",
     "what_fails_is_forgotten": "webhooks",
     "published_ids_are_not_remembered": "webhooks",
+    "what_waits_is_overtaken": "webhooks",
+    "ordered_ones_are_sent_together": "webhooks",
+    "former_holder_of_a_source_writes": "sources",
+    "list_that_shrinks_is_believed": "sources",
+    "list_that_cannot_be_had_is_empty": "sources",
+    "source_takes_what_the_app_added": "sources",
+    "unusable_entry_counts_as_missing": "sources",
+    "what_is_gone_from_the_list_stays": "sources",
+    "unchanged_list_is_taken_for_done": "sources",
     "checkpoint_goes_with_its_holder": "crashes",
     "checkpoint_is_acknowledged_too_early": "crashes",
 }

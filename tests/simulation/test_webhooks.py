@@ -24,11 +24,11 @@ POINTS = [
 ]
 
 
-def subscribed(*, once: bool, seed: int = 1) -> SimulatedCluster:
+def subscribed(*, once: bool, ordered: bool = False, seed: int = 1) -> SimulatedCluster:
     cluster = SimulatedCluster(seed, lease_ttl=TTL_S)
     CLUSTERS.append(cluster)
     cluster.run(2.0)
-    cluster.add(cluster.webhook("hook", once=once), via="a")
+    cluster.add(cluster.webhook("hook", once=once, ordered=ordered), via="a")
     cluster.run(1.0)
     return cluster
 
@@ -111,6 +111,47 @@ def test_a_crash_at_any_point_neither_loses_nor_doubles(point: str, once: bool) 
         assert arrived <= 1
     else:
         assert (arrived >= 1, left) == (True, [])
+
+
+@pytest.mark.parametrize("once", [False, True], ids=["at least once", "at most once"])
+@pytest.mark.parametrize("point", POINTS)
+def test_with_ordered_a_crash_at_any_point_lets_no_event_overtake_another(point: str, once: bool) -> None:
+    """Each is over before the next one is sent, whoever sends it."""
+    cluster = subscribed(once=once, ordered=True)
+    victim = holder(cluster)
+    via = next(name for name in cluster.nodes if name != victim)
+    cluster.publish("e1", via=via)
+    cluster.run(1.0)
+    crash_at(cluster, victim, point)
+    for id in ("e2", "e3", "e4"):
+        cluster.publish(id, via=via)
+        cluster.run(0.001)
+    cluster.run(1.0)
+    assert not cluster.nodes[victim].host.alive
+    cluster.run(2 * TTL_S)
+    cluster.settle()
+
+    assert cluster.verify() == []
+    arrived = [id for _, id in cluster.receiver.arrived]
+    assert arrived == [id for id in ("e1", "e2", "e3", "e4") if id in arrived]
+    assert {"e1", "e3", "e4"} <= {*arrived}
+
+
+def test_with_ordered_what_waits_for_its_next_try_holds_up_what_comes_after_it() -> None:
+    cluster = subscribed(once=False, ordered=True)
+    cluster.receiver_fails()
+    cluster.publish("e1", via="a")
+    cluster.run(1.0)
+    cluster.publish("e2", via="b")
+    cluster.run(1.0)
+    cluster.receiver_works()
+    cluster.run(1.0)
+    assert cluster.receiver.arrived == {("hook", "e1"): 1}
+
+    cluster.run(10.0)
+
+    assert cluster.receiver.arrived == {("hook", "e1"): 2, ("hook", "e2"): 1}
+    assert cluster.verify() == []
 
 
 def test_a_node_that_is_thawed_sends_nothing_that_its_successor_may_have_sent() -> None:

@@ -186,7 +186,7 @@ def names(plan: Plan) -> tuple[list[str], list[str], list[str]]:
 
 
 def test_a_list_that_is_as_the_cluster_has_it_changes_nothing() -> None:
-    assert plan(fed(idle("r1"), idle("r2")), idle("r2"), idle("r1")) == Plan([], [], [])
+    assert plan(fed(idle("r1"), idle("r2")), idle("r2"), idle("r1")) == Plan([], [], [], 2)
 
 
 def test_what_is_new_or_differs_is_put_and_what_is_missing_removed() -> None:

@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from pydrm import Resource
+from pydrm import Hold, Permanent, Resource
+from pydrm.agent.readable import Readable
+from pydrm.clock import SystemClock
+from pydrm.core.records import Condition
+from pydrm.handlers.custom import FunctionKind
+from pydrm.sources.file import FileOrigin
+from pydrm.testing.held import Held
 from tests.sources.build import detail, entry, ids, manager, play, state, until
 
 
@@ -131,6 +137,36 @@ def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
             await until(lambda: state(drm) == "open")
 
     play(scene)
+
+
+def test_a_file_that_goes_between_two_looks_is_noticed_at_the_second_one_without_it(tmp_path: Path) -> None:
+    """At the first it may be in the midst of being replaced."""
+    path = tmp_path / "list.json"
+    put(path, [])
+    looks: list[bool] = []
+
+    class Clock(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            if len(looks) == 1:
+                path.unlink()
+            looks.append(path.exists())
+            assert len(looks) < 10, "it is not noticed"
+
+    async def scene() -> None:
+        async def fetch_and_wait(hold: Hold) -> None:
+            fetcher = FileOrigin(Clock(), Readable()).fetcher(hold)
+            await fetcher.fetch({})
+            hold.ready()
+            await fetcher.wait(1.0)
+            raise Permanent("it is gone")
+
+        held = Held(FunctionKind(fetch_and_wait), source(path))
+        await until(lambda: held.conditions == [Condition.OPEN, Condition.FAILED])
+        assert held.told[-1][1] == "it is gone"
+        await held.release()
+
+    play(scene)
+    assert looks == [True, False, False]
 
 
 def test_without_its_package_yaml_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -410,9 +410,7 @@ def test_a_secret_that_is_not_there_is_named() -> None:
                 await drm.add(source(nginx, headers={"X-Key": "{env:NO_SUCH_KEY}"}))
 
                 await until(lambda: state(drm) == "retrying")
-                assert detail(drm) == (
-                    "cannot be fetched: the environment variable NO_SUCH_KEY is not set on this node"
-                )
+                assert detail(drm) == "cannot be fetched: {env:NO_SUCH_KEY} is not set, or is empty on this node"
                 assert nginx.requests() == []
 
     play(scene)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pydrm.sources.secret import SecretMissing, names_secret, revealed
+from pydrm.handlers.secrets import SecretMissing
+from pydrm.sources.secret import names_secret, revealed
 
 
 def test_secrets_are_read_from_the_environment_and_from_files(tmp_path: Path) -> None:
@@ -26,8 +27,8 @@ def test_the_assignment_is_filled_in_and_other_braces_are_what_they_are() -> Non
 @pytest.mark.parametrize(
     ("template", "problem"),
     [
-        ("{env:NO}", "the environment variable NO is not set on this node"),
-        ("{file:/no/such}", "the file /no/such cannot be read on this node: FileNotFoundError"),
+        ("{env:NO}", r"\{env:NO\} is not set, or is empty"),
+        ("{file:/no/such}", r"\{file:/no/such\} cannot be read: No such file or directory"),
     ],
 )
 def test_what_is_not_there_is_named(template: str, problem: str) -> None:

@@ -45,6 +45,12 @@ def test_several_sizes_are_lived_through_one_after_the_other(capsys: pytest.Capt
     lines = printed(capsys, "--seeds", "1", "--nodes", "3", "4", "--seconds", "1")
 
     assert [line.split(",")[1] for line in lines] == [" 3 nodes", " 4 nodes"]
+
+
+def test_so_are_several_profiles(capsys: pytest.CaptureFixture[str]):
+    lines = printed(capsys, "--seeds", "1", "--profile", "calm", "sources", "--seconds", "1")
+
+    assert [line.split(",")[2].split(":")[0] for line in lines] == [" profile calm", " profile sources"]
     assert "0 failed" in lines[0]
 
 

@@ -7,6 +7,8 @@
     Rule 3.  While the receiver fails, it is given one request at a time.
     Rule 4.  Told to end while the hold is valid, it waits a little for what is under way: what is left behind is
              unknown to the next holder.
+    Rule 5.  Each request is one of the group's budget. It is waited for first of all, while nothing is claimed and no
+             room is taken: so what waits can be let go of at any moment, and keeps nobody else waiting.
 """
 
 from __future__ import annotations
@@ -96,6 +98,7 @@ class Courier:
         self._at: dict[int, float] = {}  # event -> when; those that are queued
         self._not_before: dict[int, float] = {}
         self._under_way: dict[asyncio.Task[None], int] = {}
+        self._unclaimed: set[int] = set()  # those of them that wait for the budget
         self._held_back_until = float("-inf")
         self._leaving = False
         self._failure: BaseException | None = None
@@ -115,6 +118,9 @@ class Courier:
             raise self._failure
         except asyncio.CancelledError:
             self._leaving = True
+            for task, event in self._under_way.items():
+                if event in self._unclaimed:
+                    task.cancel()
             if self._under_way and self._hold.valid:
                 await asyncio.wait(self._under_way, timeout=LEAVE_TIMEOUT_S)
             raise
@@ -187,6 +193,11 @@ class Courier:
     # --- one delivery ------------------------------------------------------------------------------------------------
 
     async def _deliver(self, event: int) -> None:
+        self._unclaimed.add(event)
+        try:
+            await self._hold.may_request()
+        finally:
+            self._unclaimed.remove(event)
         async with self._room:
             delivery = self._desk.delivery(event)
             if self._leaving or delivery is None or delivery.state is DeliveryState.DEAD:

@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +14,7 @@ import attrs
 from pydrm.core.resource import Json, Resource
 from pydrm.core.topics import pattern_problem
 from pydrm.errors import InvalidResource, Temporary
+from pydrm.handlers.secrets import SecretMissing, fetch_reference
 from pydrm.handlers.webhook.address_guard import Network, address_problem, network_of
 from pydrm.handlers.webhook.signature import key_of
 
@@ -26,7 +24,6 @@ T = TypeVar("T")
 
 PATTERNS_MAX = 32
 SECRETS_MAX = 8
-SECRET_BYTES_MAX = 4096
 
 # RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -96,23 +93,10 @@ async def read_secret(value: str) -> str:
     """
     if not _REFERENCE.fullmatch(value):
         return value
-    source, _, where = value[1:-1].partition(":")
-    if source == "env":
-        found = os.environ.get(where, "")
-    else:
-        try:
-            found = await asyncio.to_thread(_content, where)
-        except (OSError, UnicodeDecodeError) as error:
-            raise Temporary(f"{value} cannot be read: {type(error).__name__}") from None
-    if not found:
-        raise Temporary(f"{value} is not set, or is empty")
-    return found
-
-
-def _content(path: str) -> str:
-    with Path(path).open("rb") as file:
-        # Editors and `echo` end a file with a line break that is no part of it.
-        return file.read(SECRET_BYTES_MAX).decode().rstrip("\r\n")
+    try:
+        return await fetch_reference(value[1:-1])
+    except SecretMissing as missing:
+        raise Temporary(str(missing)) from None
 
 
 def _url(value: Json, allowed: tuple[Network, ...]) -> str:

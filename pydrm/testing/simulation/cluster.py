@@ -14,7 +14,7 @@ from pydrm.testing.simulation.host import SimHost
 from pydrm.testing.simulation.machines import Machines
 from pydrm.testing.simulation.node import SimulatedNode, Version
 from pydrm.testing.simulation.publishing import Publishing
-from pydrm.testing.simulation.requests import Requests
+from pydrm.testing.simulation.sourcing import Sourcing
 from pydrm.testing.simulation.surroundings import Surroundings
 
 __all__ = ["SimulatedCluster", "SimulatedNode", "Version"]
@@ -24,7 +24,7 @@ _REST_S = 1.0
 _VOTES_AGAIN_S = 3.0
 
 
-class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
+class SimulatedCluster(Machines, Surroundings, Sourcing, Publishing):
     """
     Some nodes, a third party, and one seed for all that chance decides.
 
@@ -65,6 +65,7 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
         while self.scheduler.now < end:
             self.scheduler.run_until(min(self.scheduler.now + _LOOK_S, end))
             self._judge.look()
+            self._list_judge.look()
 
     def settle(self, within: float = 30.0) -> None:
         """
@@ -76,6 +77,7 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
         self.third_party_works()
         self.third_party.moody = False
         self.receiver.works()
+        self.listing.works()
         for name, node in self.nodes.items():
             node.host.set_rate(1.0)
             node.host.resume()
@@ -104,8 +106,12 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
 
     def verify(self) -> list[str]:
         """Everything that went against the promises so far, in words."""
-        states = [node.state for node in self.nodes.values() if node.state is not None]
-        return [*self._judge.verdict(), *self.receiver.problems(states), *self.scheduler.errors]
+        return [
+            *self._judge.verdict(),
+            *self._list_judge.violations,
+            *self.receiver.problems(self._states()),
+            *self.scheduler.errors,
+        ]
 
     def fingerprint(self) -> str:
         """Equal for equal lives."""
@@ -150,8 +156,7 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
 
     def _voting(self) -> list[str]:
         """Who has a vote, as whoever has heard most of it knows."""
-        settings = [node.state.settings for node in self.nodes.values() if node.state is not None]
-        known = [one for one in settings if one is not None]
+        known = [state.settings for state in self._states() if state.settings is not None]
         newest = max(known, key=lambda one: one.voters_revision, default=None)
         return [voter.name for voter in newest.voters] if newest is not None else []
 
@@ -159,5 +164,6 @@ class SimulatedCluster(Machines, Surroundings, Requests, Publishing):
         without = sorted(set(self._peers) - set(self._voting()))
         if self.formed and without:
             return f"{', '.join(without)} have no vote"
-        states = [node.state for node in self.nodes.values() if node.state is not None]
-        return self._judge.unsettled() or next(filter(None, map(self.receiver.unsettled, states)), "")
+        looks = (self.receiver.unsettled, self._list_judge.unsettled)
+        missing = (look(state) for state in self._states() for look in looks)
+        return self._judge.unsettled() or next(filter(None, missing), "")

@@ -15,68 +15,14 @@ import attrs
 
 from pydrm.core.resource import Resource
 from pydrm.testing.simulation.cluster import SimulatedCluster
+from pydrm.testing.simulation.listing import LIES, REMOVED, TAKEN
+from pydrm.testing.simulation.profiles import PROFILES
+from pydrm.testing.simulation.stage import SOURCE
 
-__all__ = ["PROFILES", "Life", "live"]
+__all__ = ["Life", "Misfortune", "live"]
 
 _SLICE_S = 0.1
 _MOODS = ("calm", "calm", "calm", "slow", "raises", "stubborn", "refuses")
-
-# How many times a second each thing happens, on average.
-_EVERYTHING = {
-    "kill": 0.05,
-    "kill_writing": 0.05,
-    "power_cut": 0.03,
-    "stop": 0.03,
-    "pause": 0.05,
-    "isolate": 0.05,
-    "cut_one_way": 0.04,
-    "bridge": 0.02,
-    "hold_back": 0.05,
-    "slow": 0.05,
-    "reset": 0.1,
-    "block_app": 0.05,
-    "disk_full": 0.01,
-    "disk_broken": 0.01,
-    "replace_disk": 0.01,
-    "revote": 0.03,
-    "roll": 0.01,
-    "drift": 0.05,
-    "jump_wall": 0.05,
-    "refuse": 0.03,
-    "park": 0.1,
-    "stall": 0.03,
-    "answer_late": 0.03,
-}
-
-PROFILES: Mapping[str, Mapping[str, float]] = {
-    "everything": _EVERYTHING,
-    "crashes": {"kill": 0.1, "kill_writing": 0.3, "power_cut": 0.2, "stop": 0.05},
-    "network": {"isolate": 0.15, "cut_one_way": 0.15, "bridge": 0.05, "hold_back": 0.2, "slow": 0.1, "reset": 0.3},
-    "laggards": {"lag": 0.3},
-    "mutes": {"mute": 0.3},
-    "frozen": {"pause": 0.2, "block_app": 0.2, "drift": 0.1},
-    "disks": {"kill_writing": 0.2, "disk_full": 0.1, "disk_broken": 0.05, "power_cut": 0.1},
-    "voters": {"revote": 0.3, "kill": 0.1, "power_cut": 0.05, "isolate": 0.1, "reset": 0.1},
-    "amnesia": {"replace_disk": 0.1, "kill": 0.2, "isolate": 0.1},
-    "third_party": {"refuse": 0.02, "answer_late": 0.05, "hang": 0.1, "update": 3.0, "pause": 0.05},
-    "refusals": {"refuse": 0.15, "park": 1.0, "kill": 0.05, "isolate": 0.05, "pause": 0.05},
-    "churn": {"update": 10.0, "stop": 0.3, "slow": 0.5},
-    "repeats": {"update": 10.0, "hold_back": 0.5, "isolate": 0.1, "kill": 0.1},
-    "deploys": {"roll": 0.1, "stop": 0.1, "refuse": 0.05},
-    "webhooks": {
-        "publish": 6.0,
-        "kill": 0.1,
-        "kill_writing": 0.15,
-        "power_cut": 0.05,
-        "stop": 0.05,
-        "pause": 0.1,
-        "isolate": 0.05,
-        "hold_back": 0.1,
-        "block_app": 0.05,
-        "receiver_mood": 0.2,
-    },
-    "calm": {},
-}
 
 
 @attrs.frozen
@@ -115,6 +61,7 @@ class Misfortune:
         self._may_forget = self._random.random() < 0.5
         self._revoting = False
         self._forgotten = ""
+        self._takes: bool | None = None
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds / _SLICE_S)):
@@ -134,6 +81,9 @@ class Misfortune:
         if "publish" in self._rates:
             self._subscribe()
             return
+        if "list_changes" in self._rates:
+            self._keep_source()
+            return
         if random.random() < 0.15 and len(cluster.acknowledged) < 40:
             self._made += 1
             cluster.add(self._resource(f"r{self._made}"), via=self._anyone())
@@ -149,6 +99,11 @@ class Misfortune:
             self._cluster.add(
                 self._cluster.webhook(f"hook{self._made}", once=once, ordered=ordered), via=self._anyone()
             )
+
+    def _keep_source(self) -> None:
+        """It is added soon, and now and then with another field, for which it is opened anew."""
+        if self._random.random() < (0.005 if SOURCE in self._cluster.acknowledged else 0.2):
+            self._cluster.add(self._cluster.source(poll=0.2 + 0.3 * self._random.random()), via=self._anyone())
 
     def _update(self) -> None:
         if known := self._known():
@@ -336,6 +291,26 @@ class Misfortune:
         cluster = self._cluster
         self._random.choice([cluster.receiver_refuses, cluster.receiver_fails, cluster.receiver_is_silent])()
         self._later(0.1, 3.0, cluster.receiver_works)
+
+    def _list_changes(self) -> None:
+        self._cluster.change_list()
+
+    def _list_mood(self) -> None:
+        cluster = self._cluster
+        moods: list[Callable[[], None]] = [partial(cluster.list_lies, how) for how in LIES]
+        moods += [cluster.list_is_down, partial(cluster.list_is_late, 3 * self._random.random())]
+        self._random.choice(moods)()
+        self._later(0.1, 3.0, cluster.list_works)
+
+    def _meddle(self) -> None:
+        """The app removes what the list has, or, in other lives, adds it too: of a list that it has a part of, no
+        source is ever content, and so never asks whether it has changed."""
+        if self._takes is None:
+            self._takes = self._random.random() < 0.5
+        if self._takes:
+            self._cluster.take_from_list(self._random.choice(TAKEN), via=self._anyone())
+        else:
+            self._cluster.remove_from_under_list(self._random.choice(REMOVED), via=self._anyone())
 
     def _answer_late(self) -> None:
         self._cluster.third_party_answers_late(8 * self._random.random())

@@ -2,7 +2,8 @@
 `Judge`: what must be so, whatever happened.
 
     at every look    nobody but a stopped process has a resource open besides its holder, no token is used after a
-                     newer one, replicas at one index have one digest, who has lost its disk takes no part
+                     newer one, replicas at one index have one digest, who has lost its disk takes no part, what is
+                     acknowledged stays as it was asked for until something else is, whoever has heard of it
     at every answer  what is acknowledged is there, as it was asked for, on the node that says so
     at rest          everything acknowledged is there as it was last asked for, held exactly once, the load is even,
                      and nothing moves any more
@@ -37,6 +38,8 @@ class Judge:
         self._nodes = nodes
         self._third_party = third_party
         self._digests: dict[tuple[str, int], tuple[int, str]] = {}
+        self._acknowledged_at: dict[str, tuple[str, int]] = {}  # the cluster and index in which whoever answered had it
+        self._looked_at: dict[str, int] = {}  # by node
         self._violations: list[str] = []
 
     def look(self) -> None:
@@ -50,11 +53,20 @@ class Judge:
             node.is_out = node.is_out and not self._is_bound(node)
             index, digest = node.applied, state.digest
             self.formed = self.formed or index > 0
-            # What one replica was recovered to is another cluster, with other entries at the same indexes.
-            cluster_id = state.settings.cluster_id if state.settings is not None else ""
+            cluster_id = _cluster_id(state)
             seen = self._digests.setdefault((cluster_id, index), (digest, node.name))
             if seen[0] != digest:
                 self.object(f"{node.name} and {seen[1]} differ at index {index}")
+            if self._looked_at.get(node.name) != index:
+                self._looked_at[node.name] = index
+                self._see_that_it_stays(node, state, index)
+
+    def _see_that_it_stays(self, node: SimulatedNode, state: State, index: int) -> None:
+        cluster_id = _cluster_id(state)
+        for id, (where, since) in self._acknowledged_at.items():
+            heard_of = where == cluster_id and since <= index and id not in self.uncertain
+            if heard_of and not _is_so(state, id, self.acknowledged[id]):
+                self.object(f"{node.name} has {id} not as it was acknowledged, at index {index}")
 
     def _is_bound(self, node: SimulatedNode) -> bool:
         """Whether anybody knows it as a voter by what it is now."""
@@ -69,6 +81,8 @@ class Judge:
         """*node* says that *id* is *wanted* now, or gone."""
         self.acknowledged[id] = wanted
         self.uncertain.discard(id)
+        if node.state is not None:
+            self._acknowledged_at[id] = (_cluster_id(node.state), node.applied)
         if node.state is not None and not _is_so(node.state, id, wanted):
             self.object(f"{node.name} says that {id} is {'added' if wanted else 'removed'}, and that is not so")
 
@@ -112,6 +126,11 @@ class Judge:
             if node.state is not None:
                 wrong += [f"{node.name}: {problem}" for problem in node.version.check(node.state)]
         return wrong
+
+
+def _cluster_id(state: State) -> str:
+    """What one replica was recovered to is another cluster, with other entries at the same indexes."""
+    return state.settings.cluster_id if state.settings is not None else ""
 
 
 # By value, not by identity: a node may run another version of pydrm, with classes of its own.

@@ -17,6 +17,7 @@ from pydrm.core.events import DeliveryState
 from pydrm.core.state import State
 from pydrm.engine import resource_of
 from pydrm.handlers.webhook.poster import Lost, NotSent, Post, Reply
+from pydrm.testing.simulation.order import Order
 from pydrm.testing.simulation.third_party import CallLater, Host
 
 __all__ = ["SimPoster", "SimReceiver"]
@@ -24,6 +25,18 @@ __all__ = ["SimPoster", "SimReceiver"]
 _WAY_S = 0.004
 
 Key = tuple[str, str]  # (subscription, webhook-id)
+
+
+@attrs.frozen
+class Promise:
+    """
+    Attributes:
+        once: That nothing comes twice.
+        ordered: That one event comes after the other.
+    """
+
+    once: bool
+    ordered: bool
 
 
 class SimReceiver:
@@ -43,6 +56,7 @@ class SimReceiver:
         *,
         call_later: CallLater,
         random: Callable[[], float],
+        states: Callable[[], Iterable[State]],
     ) -> None:
         self.refuses = False
         self.fails = False
@@ -53,6 +67,7 @@ class SimReceiver:
         self._now = now
         self._trace = trace
         self._call_later = call_later
+        self._order = Order(states)
         self.random = random
 
     def works(self) -> None:
@@ -62,19 +77,29 @@ class SimReceiver:
         """An event was acknowledged; each (subscription, once) was there before it was published."""
         self._promised.update(((name, id), once) for name, once in subscriptions)
 
-    def sent(self, host: Host, key: Key, once: bool, answer: Callable[[int], None]) -> None:
+    def sent(self, host: Host, key: Key, promise: Promise, answer: Callable[[int], None]) -> None:
         """Something leaves *host*."""
+        if promise.ordered:
+            self._object(self._order.problem(*key))
 
         def arrive() -> None:
             self.arrived[key] += 1
             self._trace(f"{host.name} posts {key[1]} to {key[0]}")
-            if once and self.arrived[key] > 1:
-                self.violations.append(f"{self._now():.4f} {key[1]} was posted to {key[0]} {self.arrived[key]} times")
-            if not self.silent:
-                status = 500 if self.fails else 204
-                self._call_later(_WAY_S * self.random(), lambda: answer(status))
+            if promise.once and self.arrived[key] > 1:
+                self._object(f"{key[1]} was posted to {key[0]} {self.arrived[key]} times")
+            if self.silent:
+                return
+            if not self.fails:
+                self._order.accepted(*key)
+            status = 500 if self.fails else 204
+            self._call_later(_WAY_S * self.random(), lambda: answer(status))
 
         self._call_later(_WAY_S * self.random(), arrive)
+
+    def _object(self, problem: str) -> None:
+        if problem:
+            self.violations.append(f"{self._now():.4f} {problem}")
+            self._trace(f"VIOLATION {problem}")
 
     def problems(self, states: Iterable[State]) -> list[str]:
         """What is lost, by the ledgers of all nodes; at rest."""
@@ -123,7 +148,8 @@ class SimPoster:
             answered.get_loop().call_soon_threadsafe(_resolve, answered, status)
 
         key = (post.url.rpartition("/")[2], post.headers["webhook-id"])
-        receiver.sent(self.host, key, post.fresh, answer)
+        promise = Promise(once=post.fresh, ordered=bool(hold.resource.get("ordered")))
+        receiver.sent(self.host, key, promise, answer)
         try:
             async with asyncio.timeout(post.timeout_s):
                 return Reply(await answered)

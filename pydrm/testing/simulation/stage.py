@@ -7,17 +7,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from pydrm.core.state import State
 from pydrm.manager import ResourceManager
 from pydrm.testing.simulation.held import held_by
 from pydrm.testing.simulation.host import SimHost
 from pydrm.testing.simulation.judge import Judge
+from pydrm.testing.simulation.list_judge import ListJudge
+from pydrm.testing.simulation.listing import SimListing, SimOrigin
 from pydrm.testing.simulation.network import SimNetwork
 from pydrm.testing.simulation.node import SimulatedNode
 from pydrm.testing.simulation.receiver import SimPoster, SimReceiver
 from pydrm.testing.simulation.scheduler import Scheduler
 from pydrm.testing.simulation.third_party import SimThirdParty
 
-__all__ = ["Stage"]
+__all__ = ["SOURCE", "Stage"]
+
+# The id of the source that a life may have.
+SOURCE = "customers"
 
 _PORT = 7000
 
@@ -58,7 +64,10 @@ class Stage:
             call_later=self.scheduler.call_later,
             # Of a seed of its own: what there was before webhooks lives as it did.
             random=Random(seed + 1).random,
+            states=self._states,
         )
+        # Likewise.
+        self.listing = SimListing(self._note, Random(seed + 2))
         self.published: list[str] = []
         self._first_asked: dict[str, list[tuple[str, bool]]] = {}
         self._lease_ttl = lease_ttl
@@ -71,11 +80,18 @@ class Stage:
         self._judge = Judge(self.nodes.values(), self.third_party)
         self.acknowledged = self._judge.acknowledged
         self.uncertain = self._judge.uncertain
+        self._list_judge = ListJudge(
+            SOURCE, self.listing, self.nodes.values(), lambda: self.acknowledged.keys() | self.uncertain
+        )
 
     @property
     def formed(self) -> bool:
         """Whether the cluster has come into being; before that, nobody has promised anything."""
         return self._judge.formed
+
+    def _states(self) -> list[State]:
+        """What each node that runs knows."""
+        return [node.state for node in self.nodes.values() if node.state is not None]
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
@@ -95,6 +111,7 @@ class Stage:
     def _set_up_held(self, manager: ResourceManager, host: SimHost) -> None:
         manager.handler("held", held_by(host, self.third_party, host.random))
         manager._built_in.webhook.use(lambda: SimPoster(self.receiver, host))
+        manager._sources.install("listed", SimOrigin(self.listing, self.third_party, host))
 
     def _note(self, what: str) -> None:
         self.trace.append(f"{self.scheduler.now:.6f} {what}")

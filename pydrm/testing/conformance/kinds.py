@@ -13,36 +13,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
 
 from pydrm.agent.kind import Kind
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
-from pydrm.errors import InvalidResource
-from pydrm.testing.held import Held, until
+from pydrm.testing.conformance.checked import Checked, Counterpart
 
-__all__ = ["Counterpart", "check_kind"]
+__all__ = ["check_kind"]
 
 logger = logging.getLogger(__name__)
 
-# A promise that takes longer than this is broken.
-PATIENCE_S = 20.0
-
 # How long to watch that nothing happens.
 QUIET_S = 0.3
-
-
-class Counterpart(Protocol):
-    """What the kind's resources are held at: a server, or as good as one."""
-
-    async def start(self) -> None:
-        """Begin to serve, again after `stop`."""
-
-    async def stop(self) -> None:
-        """Serve nobody any more; what is connected is cut off."""
-
-    def is_held(self) -> bool:
-        """Whether somebody has the resource open there now; for what is asked now and then, whether it still is."""
 
 
 async def check_kind(
@@ -56,6 +38,8 @@ async def check_kind(
     """
     Play all scenes with *resource* of *kind*; *counterpart* is started and stopped meanwhile.
 
+    A kind that delivers events (it has a method `topics`) is given one each twentieth of a second.
+
     Args:
         refused: Resources that the kind must refuse, each with the field that the error has to name.
         close_timeout_s: How long the kind may take to close politely.
@@ -63,66 +47,30 @@ async def check_kind(
     Raises:
         AssertionError: A promise is broken; the message says which.
     """
-    _Checked(kind, resource, counterpart).check_fields(refused)
+    Checked(kind, resource, counterpart).check_fields(refused)
     await counterpart.start()
     try:
         for scene in (_opens, _lets_go, _is_cut, _stays_away, _ends_while_it_opens, _comes_back, _waits_for_it):
             logger.info("%s: %s", resource.kind, (scene.__doc__ or "").strip())
-            await scene(_Checked(kind, resource, counterpart, close_timeout_s))
+            checked = Checked(kind, resource, counterpart, close_timeout_s)
+            try:
+                await scene(checked)
+            finally:
+                await checked.close()
     finally:
         await counterpart.stop()
 
 
-class _Checked:
-    def __init__(self, kind: Kind, resource: Resource, counterpart: Counterpart, close_timeout_s: float = 5.0) -> None:
-        self.kind = kind
-        self.resource = resource
-        self.counterpart = counterpart
-        self.close_timeout_s = close_timeout_s
-
-    def check_fields(self, refused: Iterable[tuple[Resource, str]]) -> None:
-        self.kind.validate(self.resource)
-        for wrong, field in refused:
-            found = self._refusal(wrong)
-            assert found is not None, f"{wrong} is not refused, should be for {field!r}"
-            assert found.field == field, f"{wrong} is refused for {found.field!r}, should be for {field!r}: {found}"
-
-    def _refusal(self, wrong: Resource) -> InvalidResource | None:
-        try:
-            self.kind.validate(wrong)
-        except InvalidResource as error:
-            return error
-        return None
-
-    def hold(self) -> Held:
-        return Held(self.kind, self.resource)
-
-    async def hold_open(self) -> Held:
-        held = self.hold()
-        await self.until(lambda: held.is_open, f"it is never open; it said {held.told}")
-        await self.until(self.counterpart.is_held, "it says that it is open, and the counterpart does not see it")
-        return held
-
-    async def until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        try:
-            await until(condition, PATIENCE_S)
-        except TimeoutError:
-            raise AssertionError(otherwise) from None
-
-    async def until_gone(self, otherwise: str) -> None:
-        await self.until(lambda: not self.counterpart.is_held(), otherwise)
+Scene = Callable[[Checked], Awaitable[None]]
 
 
-Scene = Callable[[_Checked], Awaitable[None]]
-
-
-async def _opens(checked: _Checked) -> None:
+async def _opens(checked: Checked) -> None:
     """It is open once the counterpart has it, and says so."""
     held = await checked.hold_open()
     await held.release(checked.close_timeout_s)
 
 
-async def _lets_go(checked: _Checked) -> None:
+async def _lets_go(checked: Checked) -> None:
     """Told to release it, it ends in time, and nothing of it is open any more."""
     held = await checked.hold_open()
     began = asyncio.get_running_loop().time()
@@ -133,14 +81,14 @@ async def _lets_go(checked: _Checked) -> None:
     await checked.until_gone("it was released, and the counterpart still has it")
 
 
-async def _is_cut(checked: _Checked) -> None:
+async def _is_cut(checked: Checked) -> None:
     """When the lease is over, nothing of it is open any more, whatever the handler would still like to do."""
     held = await checked.hold_open()
     await held.end_lease()
     await checked.until_gone("the lease is over, and the counterpart still has it")
 
 
-async def _stays_away(checked: _Checked) -> None:
+async def _stays_away(checked: Checked) -> None:
     """Under a lease that is over it opens nothing."""
     held = checked.hold()
     held.lease.deadline = 0.0
@@ -150,7 +98,7 @@ async def _stays_away(checked: _Checked) -> None:
     await asyncio.wait({held.task})
 
 
-async def _ends_while_it_opens(checked: _Checked) -> None:
+async def _ends_while_it_opens(checked: Checked) -> None:
     """Released at any moment of being opened, it leaves nothing behind."""
     for steps in (0, 1, 2, 5, 10, 50):
         held = checked.hold()
@@ -160,7 +108,7 @@ async def _ends_while_it_opens(checked: _Checked) -> None:
         await checked.until_gone(f"it was released {steps} steps into being opened, and the counterpart has it")
 
 
-async def _comes_back(checked: _Checked) -> None:
+async def _comes_back(checked: Checked) -> None:
     """When the counterpart goes away it says so, and is open again when that is back."""
     held = await checked.hold_open()
     await checked.counterpart.stop()
@@ -171,7 +119,7 @@ async def _comes_back(checked: _Checked) -> None:
     await held.release(checked.close_timeout_s)
 
 
-async def _waits_for_it(checked: _Checked) -> None:
+async def _waits_for_it(checked: Checked) -> None:
     """With the counterpart away from the beginning it tries again, says why, and gets there."""
     await checked.counterpart.stop()
     held = checked.hold()
