@@ -192,6 +192,10 @@ class Budgets:
                     return
                 await self._clock.sleep(min(wait_s, POLL_S))
 
+    def held_back(self, group: str) -> bool:
+        state = self.state_of(group)
+        return state is not None and state.held_back
+
     def give_back(self, gate: Gate) -> None:
         claim = self._claim(gate.key, gate.token)
         if claim is not None and claim.permit:
@@ -281,6 +285,10 @@ class Gate:
 
     async def may_request(self) -> None:
         await self._budgets.may_request(self.group)
+
+    @property
+    def held_back(self) -> bool:
+        return self._budgets.held_back(self.group)
 
     def hold_back(self, seconds: float, reason: str) -> None:
         self._budgets.holdbacks.begin(self.group, seconds, reason)

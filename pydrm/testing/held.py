@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import Handle
 from pydrm.agent.hold import Bookmark, GroupBudget, Hold
@@ -37,7 +38,9 @@ class Held:
 
     Attributes:
         told: Each condition with its detail, in the order in which the cluster would have heard of them.
-        checkpoint: What was saved last, encoded; what is given is what an earlier holder has saved.
+        checkpoint: What was noted last, encoded; what is given is what an earlier holder has saved. It goes with the
+            release, if it is not saved before.
+        waiter: Who waits for it to be saved, until `save`.
     """
 
     def __init__(
@@ -47,7 +50,10 @@ class Held:
         token: int = 7,
         checkpoint: bytes | None = None,
         budget: GroupBudget | None = None,
+        *,
+        saves: bool = True,
     ) -> None:
+        """*saves*: Whether what is noted is saved at once; otherwise whoever waits for that waits until `save`."""
         self.told: list[tuple[Condition, str]] = []
         self.fence = Fence()
         self.lease = Lease()
@@ -65,6 +71,8 @@ class Held:
             gave_up=lambda handle: None,
         )
         self.checkpoint = checkpoint
+        self.waiter: Waiter | None = None
+        self._saves = saves
         self.hold = Hold(
             resource,
             token,
@@ -80,11 +88,18 @@ class Held:
         self.task = asyncio.create_task(self.handle.live(kind, self.hold))
         self.handle.owns(self.task)
 
-    def _note(self, value: bytes) -> asyncio.Future[None]:
+    def _note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
         self.checkpoint = value
-        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        saved.set_result(None)
-        return saved
+        if waiter is not None:
+            self.waiter = waiter
+            if self._saves:
+                self.save()
+
+    def save(self) -> None:
+        """What was noted is saved, and so is all that will be."""
+        self._saves = True
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     @property
     def conditions(self) -> list[Condition]:

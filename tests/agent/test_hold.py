@@ -47,7 +47,7 @@ class Scene:
             fence=self.fence,
             clock=self.clock,
             tell=lambda condition, detail: self.told.append((condition, detail)),
-            checkpoints=Bookmark(note=lambda value: self.noted.append(value), newest=lambda: None),
+            checkpoints=Bookmark(note=lambda value, patience_s, waiter: self.noted.append(value), newest=lambda: None),
         )
 
 
