@@ -90,8 +90,9 @@ class Poller:
         self._next_request = self._callback(callbacks, plan.next_request)
         self._ready = False
         self._claims = plan.interval_s >= CLAIMED_FROM_S
-        # The first one is what opens the resource, or late already.
-        self._patience_s = 0.0
+        self._patience_s = min(plan.interval_s * PATIENCE_PART, PATIENCE_MAX_S)
+        # Until it has waited for a due time, its poll is what opens the resource, or late already.
+        self._hurries = True
         known = Position.read(hold.last_checkpoint, plan.digest)
         if known is None:
             known = Position(plan.digest, clock.wall(), 0.0)
@@ -107,9 +108,9 @@ class Poller:
             # Never longer than it was meant to be: this node's clock may be behind that of whoever noted it.
             wait_s = min(self._position.due_s - self._clock.wall(), self._position.wait_s)
             if wait_s > 0:
+                self._hurries = False
                 await self._clock.sleep(wait_s)
             await self._poll()
-            self._patience_s = min(self._plan.interval_s * PATIENCE_PART, PATIENCE_MAX_S)
 
     # --- one poll ----------------------------------------------------------------------------------------------------
 
@@ -158,8 +159,9 @@ class Poller:
         """Save when the next poll is due; whether this one may go, or else begins anew."""
         before = self._position
         self._position = self._noted = replace(before, due_s=due_s, wait_s=wait_s)
+        patience_s = 0.0 if self._hurries else self._patience_s
         try:
-            await self._hold.checkpoint(self._position.to_json(), patience=self._patience_s)
+            await self._hold.checkpoint(self._position.to_json(), patience=patience_s)
         except asyncio.CancelledError:
             # Whoever goes on is to send it.
             self._keep(before)
