@@ -208,6 +208,10 @@ class Budgets:
         if assignment is not None:
             self.look(assignment)
 
+    def held_back(self, group: str) -> bool:
+        state = self.state_of(group)
+        return state is not None and state.held_back
+
     # --- what lines call ---------------------------------------------------------------------------------------------
 
     def state_of(self, group: str) -> GroupState | None:
@@ -290,6 +294,10 @@ class Gate:
 
     async def may_request(self) -> None:
         await self._budgets.may_request(self.group)
+
+    @property
+    def held_back(self) -> bool:
+        return self._budgets.held_back(self.group)
 
     def hold_back(self, seconds: float, reason: str) -> None:
         self._budgets.holdbacks.begin(self.group, seconds, reason)

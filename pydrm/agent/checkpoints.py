@@ -2,13 +2,15 @@
 `Checkpoints`: how far this node's handlers have got, on its way into the log.
 
 A handler may note a new one with each message. Only its newest counts, so what waits is overwritten; each resource's
-goes into the log at most once in an interval, and those of many resources go together. What is not saved yet when a
-handler has ended travels with the release. What is lost when a node dies is what its handlers noted in that interval.
+goes into the log at most once in an interval, and those of many resources go together: an entry costs much more than
+one more checkpoint in it, so who can wait a little says for how long. What is not saved yet when a handler has ended
+travels with the release. What is lost when a node dies is what its handlers noted in that interval.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -24,11 +26,16 @@ from pydrm.core.records import AssignmentKey
 from pydrm.core.state import State
 from pydrm.errors import DrmError, Fenced
 
-__all__ = ["Bookmark", "Checkpoints"]
+__all__ = ["Bookmark", "Checkpoints", "Waiter"]
 
 logger = logging.getLogger(__name__)
 
 GATHER_S = 0.003
+
+# So many are enough for an entry to be worth it. It also bounds how many handlers go on at the same instant.
+GATHERED_MIN = 32
+
+Waiter = asyncio.Future[None]
 
 _Say = Callable[[Callable[[], SaveCheckpoints | None]], Awaitable[Answer | None]]
 
@@ -37,13 +44,16 @@ _Say = Callable[[Callable[[], SaveCheckpoints | None]], Awaitable[Answer | None]
 class _Noted:
     """
     Attributes:
-        saved: Who waits for what was noted up to now; done when it is saved, or cannot be any more.
+        waiters: Who waits for this or for one that it took the place of.
+        from_s: When it may be saved, because the one before is old enough.
+        by_s: When it is to be saved, because whoever noted it does not want to wait for longer.
     """
 
     key: AssignmentKey
     value: bytes
-    saved: asyncio.Future[None]
-    due_at: float
+    from_s: float
+    by_s: float
+    waiters: list[Waiter]
     under_way: bool = False
 
 
@@ -55,8 +65,8 @@ class Bookmark:
     _key: AssignmentKey
     _token: int
 
-    def note(self, value: bytes) -> asyncio.Future[None]:
-        return self._checkpoints.note(self._key, self._token, value)
+    def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
+        self._checkpoints.note(self._key, self._token, value, patience_s, waiter)
 
     def newest(self) -> bytes | None:
         return self._checkpoints.newest(self._key, self._token)
@@ -88,8 +98,10 @@ class Checkpoints:
         self._insistence = Insistence(proposer, clock=clock, backoff=backoff)
         self._interval_s = interval_s
         self._noted: dict[int, _Noted] = {}
-        self._due_at: dict[int, float] = {}
-        self._any = asyncio.Event()
+        self._from_s: dict[int, float] = {}
+        self._gathered = 0
+        self._wakes_s = float("inf")
+        self._woken = asyncio.Event()
 
     def newest(self, key: AssignmentKey, token: int) -> bytes | None:
         """What the holder under *token* noted last, or else what was saved, by whomever."""
@@ -99,22 +111,29 @@ class Checkpoints:
         checkpoint = self._state().checkpoints.get(key)
         return checkpoint.value if checkpoint is not None else None
 
-    def note(self, key: AssignmentKey, token: int, value: bytes) -> asyncio.Future[None]:
-        """Have *value* saved, instead of what waits; done when it is, or with `Fenced` when it cannot be any more."""
+    def note(
+        self, key: AssignmentKey, token: int, value: bytes, patience_s: float = 0.0, waiter: Waiter | None = None
+    ) -> None:
+        """
+        Have *value* saved, instead of what waits.
+
+        Args:
+            patience_s: How long it may wait for those of others, to go into the log together with them; from when it
+                may be saved at all.
+            waiter: Done when it is saved, or with `Fenced` when it cannot be any more.
+        """
+        now = self._clock.now()
+        waiters = [waiter] if waiter is not None else []
         old = self._noted.get(token)
         if old is not None and not old.under_way:
-            old.value = value
-            return old.saved
-        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # Nobody has to wait for it.
-        saved.add_done_callback(lambda done: done.cancelled() or done.exception())
-        due_at = self._due_at.get(token, self._clock.now())
-        if old is not None:
-            # What is under way may come to nothing; then whoever waits for it waits for this one.
-            saved.add_done_callback(lambda done: _pass_on(done, old.saved))
-        self._noted[token] = _Noted(key, value, saved, due_at)
-        self._any.set()
-        return saved
+            old.value, old.by_s = value, min(old.by_s, max(old.from_s, now) + patience_s)
+            old.waiters += waiters
+            self._wake(old.by_s)
+            return
+        from_s = self._from_s.get(token, 0.0)
+        self._noted[token] = noted = _Noted(key, value, from_s, max(from_s, now) + patience_s, waiters)
+        self._gathered += from_s <= now
+        self._wake(0.0 if self._gathered >= GATHERED_MIN else noted.by_s)
 
     def unsaved(self, token: int) -> bytes:
         """What was noted and is not saved yet; for the release of *token*."""
@@ -123,7 +142,7 @@ class Checkpoints:
 
     def forget(self, token: int) -> None:
         """The handle under *token* is over: what is not saved by now never will be."""
-        self._due_at.pop(token, None)
+        self._from_s.pop(token, None)
         noted = self._noted.pop(token, None)
         if noted is not None:
             self._refuse(token, noted)
@@ -131,10 +150,7 @@ class Checkpoints:
     async def run(self) -> None:
         """Until cancelled, or until the node cannot say anything any more."""
         while True:
-            if not self._noted:
-                self._any.clear()
-                await self._any.wait()
-            await self._clock.sleep(max(self._first_due_at() - self._clock.now(), GATHER_S))
+            await self._gather()
             try:
                 await self._save(self._insistence.say, self._clock.now)
             except DrmError:
@@ -153,19 +169,34 @@ class Checkpoints:
         """Forget all: it was about an incarnation that is over."""
         for token in [*self._noted]:
             self.forget(token)
-        self._due_at.clear()
+        self._from_s.clear()
 
-    def _first_due_at(self) -> float:
-        return min((noted.due_at for noted in self._noted.values()), default=0.0)
+    async def _gather(self) -> None:
+        """Return when one is to be saved, or there are enough; what is noted meanwhile counts as well."""
+        while self._gathered < GATHERED_MIN:
+            self._woken.clear()
+            self._wakes_s = min((noted.by_s for noted in self._noted.values()), default=float("inf"))
+            wait_s = self._wakes_s - self._clock.now()
+            if wait_s <= 0:
+                break
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s if self._noted else None):
+                    await self._woken.wait()
+        await self._clock.sleep(GATHER_S)
+        self._gathered = 0
+
+    def _wake(self, by_s: float) -> None:
+        if by_s < self._wakes_s:
+            self._woken.set()
 
     async def _save(self, say: _Say, now: Callable[[], float]) -> None:
-        """Have what is due saved, as far as it goes into one command."""
+        """Have what may be saved by *now* saved, as far as it goes into one command."""
         batch: dict[int, _Noted] = {}
 
         def make() -> SaveCheckpoints | None:
             nonlocal batch
-            _land(batch)
-            due = ((token, noted) for token, noted in self._noted.items() if noted.due_at <= now())
+            self._not_saved(batch)
+            due = ((token, noted) for token, noted in self._noted.items() if noted.from_s <= now())
             saves = tuple(fitting(Save(*noted.key, token, noted.value) for token, noted in due))
             batch = {save.token: self._noted[save.token] for save in saves}
             for noted in batch.values():
@@ -174,8 +205,9 @@ class Checkpoints:
 
         try:
             answer = await say(make)
-        finally:
-            _land(batch)
+        except BaseException:
+            self._not_saved(batch)
+            raise
         if answer is not None:
             self._settle(batch, answer)
 
@@ -185,7 +217,7 @@ class Checkpoints:
 
     def _settle(self, batch: dict[int, _Noted], answer: Answer) -> None:
         refused = answer.missing if isinstance(answer, Done) else [noted.key[0] for noted in batch.values()]
-        due_at = self._clock.now() + self._interval_s
+        from_s = self._clock.now() + self._interval_s
         for token, noted in batch.items():
             newest = self._noted.get(token)
             if newest is noted:
@@ -194,27 +226,23 @@ class Checkpoints:
                 self._refuse(token, noted)
                 continue
             if newest is not None:
-                newest.due_at = self._due_at[token] = due_at
-            if not noted.saved.done():
-                noted.saved.set_result(None)
+                newest.from_s = self._from_s[token] = from_s
+                newest.by_s = max(newest.by_s, from_s)
+            for waiter in noted.waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _not_saved(self, batch: dict[int, _Noted]) -> None:
+        """Nobody knows whether it is; who waits waits on, for what took its place if something did."""
+        for token, noted in batch.items():
+            noted.under_way = False
+            newest = self._noted.get(token)
+            if newest is None:
+                self._refuse(token, noted)
+            elif newest is not noted:
+                newest.waiters += noted.waiters
 
     def _refuse(self, token: int, noted: _Noted) -> None:
-        if not noted.saved.done():
-            noted.saved.set_exception(Fenced(f"resource {noted.key[0]!r} is no longer held under token {token}"))
-
-
-def _land(batch: dict[int, _Noted]) -> None:
-    for noted in batch.values():
-        noted.under_way = False
-
-
-def _pass_on(done: asyncio.Future[None], to: asyncio.Future[None]) -> None:
-    if to.done():
-        return
-    error = None if done.cancelled() else done.exception()
-    if done.cancelled():
-        to.cancel()
-    elif error is not None:
-        to.set_exception(error)
-    else:
-        to.set_result(None)
+        for waiter in noted.waiters:
+            if not waiter.done():
+                waiter.set_exception(Fenced(f"resource {noted.key[0]!r} is no longer held under token {token}"))

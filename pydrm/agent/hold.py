@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.deliveries import Deliveries, Desk
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease
@@ -82,8 +83,8 @@ class Message:
 class Bookmark(Protocol):
     """Where a hold's checkpoints go; the agent's."""
 
-    def note(self, value: bytes) -> asyncio.Future[None]:
-        """Have *value* saved; done when it is."""
+    def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
+        """Have *value* saved, which may wait for so many seconds for others; *waiter* is told."""
 
     def newest(self) -> bytes | None:
         """What was noted last under this hold, or else what was saved last; None if nothing was."""
@@ -108,6 +109,10 @@ class GroupBudget(Protocol):
 
     async def may_request(self) -> None:
         """Return when one more request is within it."""
+
+    @property
+    def held_back(self) -> bool:
+        """Whether nobody may connect or request anything now."""
 
     def hold_back(self, seconds: float, reason: str) -> None:
         """Have nobody connect or request anything for so long."""
@@ -202,7 +207,7 @@ class Hold:
         newest = self._checkpoints.newest()
         return decode_checkpoint(newest) if newest is not None else None
 
-    async def checkpoint(self, value: Json | bytes) -> None:
+    async def checkpoint(self, value: Json | bytes, *, patience: float = 0.0) -> None:
         """
         Save how far this handler has got; return when a majority has it on disk.
 
@@ -212,19 +217,23 @@ class Hold:
 
         Args:
             value: A JSON value, or bytes; at most 4,096 bytes when encoded (MessagePack).
+            patience: Seconds that it may wait for the checkpoints of other resources. What goes into the log together
+                costs little more than one of them, so a node that has many handlers should not save each at once.
 
         Raises:
             Fenced: This hold is over, and *value* is not saved: somebody else may have gone on from the one before.
             InvalidResource: It is too long, or holds something else; nothing was saved.
         """
         # Cancelled, it is still saved: with the release, at the latest.
-        await asyncio.shield(self._note(value))
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._note(value, patience, waiter)
+        await waiter
 
-    def note_checkpoint(self, value: Json | bytes) -> None:
+    def note_checkpoint(self, value: Json | bytes, *, patience: float = 0.0) -> None:
         """Have *value* saved soon, as `checkpoint` does, without waiting for it. Raises the same errors but Fenced."""
-        self._note(value)
+        self._note(value, patience)
 
-    def _note(self, value: Json | bytes) -> asyncio.Future[None]:
+    def _note(self, value: Json | bytes, patience_s: float, waiter: Waiter | None = None) -> None:
         try:
             encoded = encode_checkpoint(value)
         except (TypeError, UnicodeEncodeError, OverflowError) as error:
@@ -237,7 +246,7 @@ class Hold:
                 resource=self.resource.id,
                 field="checkpoint",
             )
-        return self._checkpoints.note(encoded)
+        self._checkpoints.note(encoded, patience_s, waiter)
 
     async def publish(
         self, topic: str, payload: bytes | str | Json, *, event_id: str | None = None, timeout: float = 10
@@ -275,6 +284,11 @@ class Hold:
             await self._budget.may_request()
         if not self.valid:
             raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the third party wants to be left alone now; for who did something else since `may_request`."""
+        return self._budget is not None and self._budget.held_back
 
     def hold_back(self, seconds: float, reason: str = "") -> None:
         """

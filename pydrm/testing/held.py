@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import Handle
 from pydrm.agent.hold import GroupBudget, Hold
@@ -39,10 +40,13 @@ class Held:
     Args:
         cluster: Where a kind finds the events that it delivers, and puts what it publishes. Its token and incarnation
             are what it is held under then.
+        saves: Whether what is noted is saved at once; otherwise whoever waits for that waits until `save`.
 
     Attributes:
         told: Each condition with its detail, in the order in which the cluster would have heard of them.
-        checkpoint: What was saved last, encoded; what is given is what an earlier holder has saved.
+        checkpoint: What was noted last, encoded; what is given is what an earlier holder has saved. It goes with the
+            release, if it is not saved before.
+        waiter: Who waits for it to be saved, until `save`.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class Held:
         checkpoint: bytes | None = None,
         budget: GroupBudget | None = None,
         cluster: HeldCluster | None = None,
+        *,
+        saves: bool = True,
     ) -> None:
         token, incarnation = (cluster.token, cluster.incarnation) if cluster is not None else (token, 3)
         self.told: list[tuple[Condition, str]] = []
@@ -72,6 +78,8 @@ class Held:
             gave_up=lambda handle: None,
         )
         self.checkpoint = checkpoint
+        self.waiter: Waiter | None = None
+        self._saves = saves
         self.hold = Hold(
             resource,
             token,
@@ -92,12 +100,19 @@ class Held:
         """Of the hold's `Bookmark`."""
         return self.checkpoint
 
-    def note(self, value: bytes) -> asyncio.Future[None]:
-        """Of the hold's `Bookmark`: it is saved at once."""
+    def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
+        """Of the hold's `Bookmark`; whether it is saved at once, the test says."""
         self.checkpoint = value
-        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        saved.set_result(None)
-        return saved
+        if waiter is not None:
+            self.waiter = waiter
+            if self._saves:
+                self.save()
+
+    def save(self) -> None:
+        """What was noted is saved, and so is all that will be."""
+        self._saves = True
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     @property
     def conditions(self) -> list[Condition]:

@@ -8,6 +8,7 @@ import asyncio
 
 import pytest
 
+from pydrm.agent.checkpoints import GATHERED_MIN
 from pydrm.agent.hold import Hold
 from pydrm.core.handle_commands import SaveCheckpoints
 from pydrm.core.records import CHECKPOINT_BYTES_MAX
@@ -136,6 +137,88 @@ def test_many_resources_checkpoints_go_together() -> None:
     play(scene)
 
 
+def test_who_has_patience_waits_for_others_and_all_go_together() -> None:
+    """Those that are noted meanwhile without any are what ends it."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a")
+        ids = [f"r{number}" for number in range(20)]
+        company.add(*ids)
+        await until(lambda: company.is_open(*ids))
+
+        async def one_after_the_other() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                for id in ids:
+                    tasks.create_task(handlers.holds[id].checkpoint(id, patience=10))
+                    await asyncio.sleep(0.02)
+                assert saves(company) == []
+                await handlers.holds["r0"].checkpoint("at once")
+
+        async with asyncio.timeout(1):
+            await one_after_the_other()
+
+        assert len(saves(company)) == 1
+        assert [saved(company, id) for id in ids] == ["at once", *ids[1:]]
+
+    play(scene)
+
+
+def test_patience_ends_when_it_is_over_or_there_are_enough() -> None:
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a")
+        ids = [f"r{number}" for number in range(GATHERED_MIN)]
+        company.add(*ids)
+        await until(lambda: company.is_open(*ids))
+        loop = asyncio.get_running_loop()
+
+        began_s = loop.time()
+        await asyncio.gather(*(handlers.holds[id].checkpoint(id, patience=0.5) for id in ids[1:]))
+        assert 0.5 <= loop.time() - began_s < 0.6
+        await asyncio.sleep(2)
+
+        began_s = loop.time()
+        await asyncio.gather(*(handlers.holds[id].checkpoint(id, patience=0.5) for id in ids))
+        assert loop.time() - began_s < 0.1
+
+    play(scene)
+
+
+def test_one_that_has_to_wait_for_its_interval_holds_up_no_other() -> None:
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a", checkpoint_interval_s=3600)
+        company.add("often", "seldom")
+        await until(lambda: company.is_open("often", "seldom"))
+        await handlers.holds["often"].checkpoint(1)
+        handlers.holds["often"].note_checkpoint(2)
+        await asyncio.sleep(1)
+
+        async with asyncio.timeout(1):
+            await handlers.holds["seldom"].checkpoint(1)
+
+        assert saved(company, "often") == 1
+
+    play(scene)
+
+
+def test_whoever_gives_up_waiting_leaves_the_others_waiting_and_it_is_saved_all_the_same() -> None:
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a")
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        waiters = [asyncio.create_task(handlers.holds["r"].checkpoint(number, patience=0.5)) for number in (1, 2)]
+        await asyncio.sleep(0)
+        waiters[1].cancel()
+
+        await waiters[0]
+        assert saved(company, "r") == 2
+
+    play(scene)
+
+
 def test_who_waits_for_a_checkpoint_under_a_token_that_is_over_is_told() -> None:
     """Its successor may have gone on from an older one."""
 
@@ -170,7 +253,8 @@ def test_a_checkpoint_that_was_not_answered_is_saved_again() -> None:
         assert not first.done()
 
         a.reachable = True
-        await asyncio.gather(first, second)
+        async with asyncio.timeout(10):
+            await asyncio.gather(first, second)
         assert saved(company, "r") == 2
 
     play(scene)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 
 import pytest
 
+from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.fence import Fence
 from pydrm.agent.hold import Hold
 from pydrm.agent.lease import Lease
@@ -30,7 +30,7 @@ class HandClock:
 
 
 class NoCheckpoints:
-    def note(self, value: bytes) -> asyncio.Future[None]:
+    def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
         raise AssertionError("nothing is saved here")
 
     def newest(self) -> None:

@@ -29,13 +29,13 @@ class Budget:
     """
     Attributes:
         asked: How often somebody wanted to send something.
-        held_back: For how long, each time.
+        said: For how long to hold back, each time.
         open: Whether anybody may send.
     """
 
     def __init__(self) -> None:
         self.asked = 0
-        self.held_back: list[float] = []
+        self.said: list[float] = []
         self.open = asyncio.Event()
         self.open.set()
 
@@ -43,8 +43,12 @@ class Budget:
         self.asked += 1
         await self.open.wait()
 
+    @property
+    def held_back(self) -> bool:
+        return not self.open.is_set()
+
     def hold_back(self, seconds: float, reason: str) -> None:
-        self.held_back.append(seconds)
+        self.said.append(seconds)
 
 
 def poller(chance: float = 0.5) -> HttpPoll:
@@ -68,7 +72,7 @@ def test_a_429_that_a_poller_gets_holds_its_group_back() -> None:
             await until(lambda: held.handle.condition is Condition.RETRYING)
             await held.release()
 
-            assert budget.held_back == [30.0]
+            assert budget.said == [30.0]
 
     play(scene)
 
@@ -82,7 +86,7 @@ def test_an_ordinary_failure_holds_nobody_back() -> None:
             await until(lambda: held.handle.condition is Condition.RETRYING)
             await held.release()
 
-            assert budget.held_back == []
+            assert budget.said == []
 
     play(scene)
 
@@ -104,6 +108,30 @@ def test_a_poller_asks_before_each_request() -> None:
     play(scene)
 
 
+def test_a_poller_that_is_held_back_while_it_saves_its_next_due_time_does_not_send() -> None:
+    """And takes that back: it polls when it may, and whoever goes on does."""
+
+    async def scene() -> None:
+        async with site() as at:
+            budget = Budget()
+            held = Held(poller(), polled(at, interval=60), budget=budget, saves=False)
+            await until(lambda: held.waiter is not None)
+            claimed = held.checkpoint
+            budget.open.clear()
+            held.save()
+            await until(lambda: budget.asked == 2)
+            assert at.asked == []
+            assert held.checkpoint != claimed
+
+            budget.open.set()
+            await held.until_open()
+            await held.release()
+
+            assert len(at.asked) == 1
+
+    play(scene)
+
+
 def test_a_429_that_a_websocket_gets_holds_its_group_back() -> None:
     def refuse(connection: ServerConnection, request: Request) -> Response:
         response = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "")
@@ -119,7 +147,7 @@ def test_a_429_that_a_websocket_gets_holds_its_group_back() -> None:
             await until(lambda: held.handle.condition is Condition.RETRYING)
             await held.release()
 
-            assert [30 <= seconds <= 33 for seconds in budget.held_back] == [True]
+            assert [30 <= seconds <= 33 for seconds in budget.said] == [True]
 
     play(scene)
 

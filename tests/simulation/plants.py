@@ -346,11 +346,10 @@ def checkpoint_is_acknowledged_too_early(patch: pytest.MonkeyPatch) -> None:
     """A handler is told that its position is saved when that is only on its way."""
     note = Checkpoints.note
 
-    def hasty(self, key, token, value):
-        note(self, key, token, value)
-        saved = asyncio.get_running_loop().create_future()
-        saved.set_result(None)
-        return saved
+    def hasty(self, key, token, value, patience_s, waiter):
+        note(self, key, token, value, patience_s)
+        if waiter is not None:
+            waiter.set_result(None)
 
     patch.setattr(Checkpoints, "note", hasty)
 

@@ -9,7 +9,6 @@ a lease can end: a loop that was blocked for so long must not send what it had p
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import lru_cache
@@ -31,6 +30,11 @@ _hold: ContextVar[Hold] = ContextVar("pydrm_hold")
 
 # Some thousands of urls are asked again and again, and yarl's own cache is for some hundred.
 _parsed = lru_cache(maxsize=16_384)(URL)
+
+
+@lru_cache(maxsize=1024)
+def _within(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=seconds)
 
 
 class Unreachable(Exception):
@@ -85,12 +89,11 @@ class Client:
             Fenced: The hold ended before the request was sent.
         """
         try:
-            async with asyncio.timeout(timeout_s):
-                async with self._session.request(
-                    method, _parsed(url), headers=headers, data=body, allow_redirects=False
-                ) as response:
-                    content = b"" if method == "HEAD" else await _read(response, bytes_max)
-                    return Fetched(response.status, response.headers, content)
+            async with self._session.request(
+                method, _parsed(url), headers=headers, data=body, allow_redirects=False, timeout=_within(timeout_s)
+            ) as response:
+                content = b"" if method == "HEAD" else await _read(response, bytes_max)
+                return Fetched(response.status, response.headers, content)
         except TimeoutError:
             raise Unreachable(f"no response within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -8,7 +8,11 @@ A poll has four steps, and where a node dies says what the next holder does:
     the callbacks                     dies before they have returned: it tells of the same change, at that time
     what was seen is noted            dies after: it tells of nothing again
 
-So no request is sent twice, and each change is told at least once.
+So no request is sent twice, and each change is told at least once. A poller that is asked to end while it waits for
+the first step takes it back: nothing was sent.
+
+The first step is a commit, which costs more than the request. So a poll that is due waits a little for others, to be
+saved together with them. It is not saved sooner instead: what is saved and not sent when a node dies is left out.
 
 With an interval below `CLAIMED_FROM_S` that would be a commit for every few milliseconds of many pollers. There the
 first step is left out, and the last one if nothing is new: the next holder polls at the next instant of the phase,
@@ -17,10 +21,11 @@ which is when the former one would have.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
+from msgspec.structs import replace
 
 from pydrm.agent.hold import Hold
 from pydrm.clock import Clock, Random
@@ -44,6 +49,10 @@ __all__ = ["CLAIMED_FROM_S", "Poller"]
 logger = logging.getLogger(__name__)
 
 CLAIMED_FROM_S = 5.0
+
+# How late a poll may be because it waits for others: a part of the interval, and a time.
+PATIENCE_PART = 0.04
+PATIENCE_MAX_S = 0.5
 
 # After a failure the agent's backoff says when to try again, but not sooner than this, or than the interval.
 FAILED_WAIT_S = 1.0
@@ -81,12 +90,15 @@ class Poller:
         self._next_request = self._callback(callbacks, plan.next_request)
         self._ready = False
         self._claims = plan.interval_s >= CLAIMED_FROM_S
+        self._patience_s = min(plan.interval_s * PATIENCE_PART, PATIENCE_MAX_S)
+        # Until it has waited for a due time, its poll is what opens the resource, or late already.
+        self._hurries = True
         known = Position.read(hold.last_checkpoint, plan.digest)
         if known is None:
             known = Position(plan.digest, clock.wall(), 0.0)
         elif not self._claims and known.due_s < clock.wall():
             due_s = phase_after_s(plan.id, plan.interval_s, clock.wall())
-            known = attrs.evolve(known, due_s=due_s, wait_s=plan.interval_s)
+            known = replace(known, due_s=due_s, wait_s=plan.interval_s)
         self._position = self._noted = known
 
     async def run(self) -> None:
@@ -96,6 +108,7 @@ class Poller:
             # Never longer than it was meant to be: this node's clock may be behind that of whoever noted it.
             wait_s = min(self._position.due_s - self._clock.wall(), self._position.wait_s)
             if wait_s > 0:
+                self._hurries = False
                 await self._clock.sleep(wait_s)
             await self._poll()
 
@@ -109,16 +122,15 @@ class Poller:
         await self._hold.may_request()
         begun_s = self._clock.wall()
         due_s = next_due_s(self._plan.id, self._plan.interval_s, begun_s) + self._random.random() * self._plan.jitter_s
-        if self._claims:
-            self._position = self._noted = attrs.evolve(self._position, due_s=due_s, wait_s=due_s - begun_s)
-            await self._hold.checkpoint(self._position.to_json())
+        if self._claims and not await self._claim(due_s, due_s - begun_s):
+            return
         home: Position | None = None
         for _ in range(self._plan.pages_max):
             before = self._position
             if home is not None:
                 await self._hold.may_request()
             fetched = await self._fetch(before)
-            changed = fetched.status != 304 and before.differs(fetched.headers, _content(self._plan, fetched))
+            after, changed = before.after(fetched.headers, _content(self._plan, fetched))
             response = self._response(before, fetched, changed)
             self._be_ready()
             try:
@@ -129,10 +141,6 @@ class Poller:
                 logger.exception("a callback failed; it is called again at the next poll", extra=self._fields())
                 self._note(before, due_s, begun_s, fetched)
                 return
-            if fetched.status == 304:
-                after = before.same(fetched.headers)
-            else:
-                after = before.saw(fetched.headers, _content(self._plan, fetched))
             if home is None:
                 home = after
             if follow is None:
@@ -143,9 +151,25 @@ class Poller:
             if later:
                 self._note(after.turned(target), due_s, begun_s, fetched)
                 return
-            self._keep(attrs.evolve(after.turned(target), due_s=self._clock.wall(), wait_s=0.0, failures=0))
+            self._keep(replace(after.turned(target), due_s=self._clock.wall(), wait_s=0.0, failures=0))
         logger.warning("a poll had more than %d pages; it goes on later", self._plan.pages_max, extra=self._fields())
         self._note(self._position, due_s, begun_s, fetched)
+
+    async def _claim(self, due_s: float, wait_s: float) -> bool:
+        """Save when the next poll is due; whether this one may go, or else begins anew."""
+        before = self._position
+        self._position = self._noted = replace(before, due_s=due_s, wait_s=wait_s)
+        patience_s = 0.0 if self._hurries else self._patience_s
+        try:
+            await self._hold.checkpoint(self._position.to_json(), patience=patience_s)
+        except asyncio.CancelledError:
+            # Whoever goes on is to send it.
+            self._keep(before)
+            raise
+        if self._hold.held_back:
+            self._keep(before)
+            return False
+        return True
 
     async def _fetch(self, position: Position) -> Fetched:
         from pydrm.handlers.http_poll.client import TooLong, Unreachable
@@ -211,9 +235,9 @@ class Poller:
     def _note(self, position: Position, due_s: float, begun_s: float, fetched: Fetched) -> None:
         """It was good: the next one is due at *due_s*, or when what came is not fresh any more."""
         fresh_until_s = self._clock.wall() + min(fresh_s(fetched.headers), self._plan.wait_max_s)
-        position = attrs.evolve(position, due_s=due_s, wait_s=due_s - begun_s, failures=0)
+        position = replace(position, due_s=due_s, wait_s=due_s - begun_s, failures=0)
         if fresh_until_s > due_s:
-            self._keep(attrs.evolve(position, due_s=fresh_until_s, wait_s=fresh_until_s - begun_s))
+            self._keep(replace(position, due_s=fresh_until_s, wait_s=fresh_until_s - begun_s))
         elif self._claims or position.tells_more_than(self._noted):
             self._keep(position)
         else:
@@ -224,7 +248,7 @@ class Poller:
         # What was claimed is saved already, and so is a poll that brought nothing new.
         if position != self._noted and self._hold.valid:
             self._noted = position
-            self._hold.note_checkpoint(position.to_json())
+            self._hold.note_checkpoint(position.to_json(), patience=self._patience_s)
 
     def _refused(self, fetched: Fetched) -> Temporary:
         detail = f"HTTP status {fetched.status}"
@@ -245,7 +269,7 @@ class Poller:
     def _failed(self, detail: str, *, delay_s: float | None = None) -> Temporary:
         wait_s = self._least_wait_s if delay_s is None else delay_s
         due_s, failures = self._clock.wall() + wait_s, self._position.failures + 1
-        self._keep(attrs.evolve(self._position, due_s=due_s, wait_s=wait_s, failures=failures))
+        self._keep(replace(self._position, due_s=due_s, wait_s=wait_s, failures=failures))
         return Temporary(detail, delay=delay_s)
 
     @property
@@ -270,8 +294,10 @@ class Poller:
         return {"resource": self._plan.id, "token": self._hold.token, "node": self._hold.node}
 
 
-def _content(plan: Plan, fetched: Fetched) -> bytes:
-    """What is compared to find out whether it changed."""
+def _content(plan: Plan, fetched: Fetched) -> bytes | None:
+    """What is compared to find out whether it changed; None if the server says that it did not."""
+    if fetched.status == 304:
+        return None
     if plan.method != "HEAD":
         return fetched.body
     return repr([fetched.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Length")]).encode()

@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import msgspec
+from msgspec.structs import replace
 
 from pydrm.core.resource import Json
 
@@ -20,8 +20,7 @@ VALIDATOR_BYTES_MAX = 512
 TARGET_BYTES_MAX = 2048
 
 
-@attrs.frozen
-class Position:
+class Position(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """
     Attributes:
         definition: The digest of the definition that was polled; see `Plan.digest`.
@@ -65,11 +64,9 @@ class Position:
             return None
 
     def to_json(self) -> dict[str, Json]:
-        return {
-            field.name: getattr(self, field.name)
-            for field in attrs.fields(type(self))
-            if getattr(self, field.name) != field.default
-        }
+        """What `read` reads; without what is as in a new one."""
+        value: dict[str, Json] = msgspec.to_builtins(self)
+        return value
 
     def conditions(self) -> dict[str, str]:
         """The headers of a conditional request (RFC 9110, 13.1.2 and 13.1.3): the validators verbatim."""
@@ -80,33 +77,30 @@ class Position:
             headers["If-Modified-Since"] = self.modified
         return headers
 
-    def saw(self, headers: Mapping[str, str], body: bytes) -> Position:
-        """With what tells the next response of the same target from this one."""
+    def after(self, headers: Mapping[str, str], content: bytes | None) -> tuple[Position, bool]:
+        """
+        Where it stands after a response of the same target, and whether that is another one than the last.
+
+        Args:
+            content: None with status 304, which may bring newer validators (RFC 9111, section 4.3.4).
+        """
         etag, modified = _validator(headers.get("ETag", "")), _validator(headers.get("Last-Modified", ""))
-        seen = _digest(body)
+        if content is None:
+            etag, modified, seen = etag or self.etag, modified or self.modified, self.seen
+            changed = False
+        else:
+            seen = hashlib.blake2b(content, digest_size=16).hexdigest()
+            # The same ETag says that it is the same.
+            changed = self.seen == "" or not (seen == self.seen or (etag != "" and etag == self.etag))
         if (etag, modified, seen) == (self.etag, self.modified, self.seen):
-            return self
-        return attrs.evolve(self, etag=etag, modified=modified, seen=seen)
-
-    def same(self, headers: Mapping[str, str]) -> Position:
-        """After a response with status 304, which may bring newer validators (RFC 9111, section 4.3.4)."""
-        etag, modified = _validator(headers.get("ETag", "")), _validator(headers.get("Last-Modified", ""))
-        return attrs.evolve(self, etag=etag or self.etag, modified=modified or self.modified)
-
-    def differs(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether a response with a body is another one than the last. The same ETag says that it is not."""
-        etag = headers.get("ETag", "")
-        return self.seen == "" or not ((etag and etag == self.etag) or _digest(body) == self.seen)
+            return self, changed
+        return replace(self, etag=etag, modified=modified, seen=seen), changed
 
     def turned(self, target: str) -> Position:
         """Of another target nothing has been seen yet."""
-        return self if target == self.target else attrs.evolve(self, target=target, etag="", modified="", seen="")
+        return self if target == self.target else replace(self, target=target, etag="", modified="", seen="")
 
 
 def _validator(value: str) -> str:
     # One that cannot be kept, because it is too long or in no known encoding, is given up: then the body tells.
     return value if value.isprintable() and len(value.encode()) <= VALIDATOR_BYTES_MAX else ""
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.blake2b(body, digest_size=16).hexdigest()

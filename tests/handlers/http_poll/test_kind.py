@@ -341,6 +341,22 @@ def test_the_next_due_time_is_saved_before_a_request_is_sent() -> None:
     play(scene)
 
 
+def test_a_poller_that_ends_before_that_is_saved_takes_it_back() -> None:
+    """Nothing was sent, so the next holder polls now."""
+
+    async def scene() -> None:
+        async with site() as at:
+            subject = resource(at, interval=60)
+            held = Held(Inbox().kind, subject, checkpoint=position(subject), saves=False)
+            await until(lambda: noted(held)["due_s"] > time.time())
+            await held.release()
+
+            assert noted(held)["due_s"] < time.time()
+            assert at.asked == []
+
+    play(scene)
+
+
 def test_with_a_short_interval_only_what_is_new_is_saved_and_the_phase_says_when_to_go_on() -> None:
     async def scene() -> None:
         async with site() as at:
