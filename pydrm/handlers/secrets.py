@@ -72,7 +72,8 @@ class Secrets:
             if not value:
                 raise SecretMissing(f"{{{reference}}} is not set, or is empty")
             values[reference] = value
-        return cls(values)
+        # Most have none, and what has is kept for as long as a connection is open.
+        return cls(values) if values else _NONE
 
     def redact(self, text: str) -> str:
         """*text* with every value replaced by its reference, also where it is encoded as in a url or in JSON."""
@@ -80,6 +81,9 @@ class Secrets:
             for shown in {value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]}:
                 text = text.replace(shown, f"{{{reference}}}")
         return text
+
+
+_NONE = Secrets()
 
 
 def references(templates: Iterable[Json]) -> list[str]:
