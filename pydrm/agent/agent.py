@@ -339,7 +339,7 @@ class Agent:
             backoff=Backoff(self._random),
             give_up_after=self._patience(key, resource),
             told=self._told,
-            gave_up=lambda handle: self._reporter.gave_up(Failure(*key, token, handle.detail)),
+            gave_up=self._gave_up,
             gate=gate,
         )
         hold = Hold(
@@ -418,6 +418,9 @@ class Agent:
         if handle.condition is Condition.OPEN and not handle.proven and self._failed(handle.key):
             assert self._tasks is not None
             self._tasks.create_task(handle.prove(), name=f"pydrm prove {handle.key[0]}")
+
+    def _gave_up(self, handle: Handle) -> None:
+        self._reporter.gave_up(Failure(*handle.key, handle.token, handle.detail))
 
     def _parts_with_slot(self, token: int) -> bool:
         """What waits for its budget must not keep others from being opened."""

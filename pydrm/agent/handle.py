@@ -57,6 +57,28 @@ class Handle:
         proven: Whether it has been open for so long that nobody needs to remember that it failed elsewhere.
     """
 
+    __slots__ = (
+        "_backoff",
+        "_clock",
+        "_cut",
+        "_failures",
+        "_fence",
+        "_gate",
+        "_gave_up",
+        "_give_up_after",
+        "_hold",
+        "_opened_at",
+        "_task",
+        "_told",
+        "condition",
+        "detail",
+        "key",
+        "next_try_ms",
+        "proven",
+        "stage",
+        "token",
+    )
+
     def __init__(
         self,
         key: AssignmentKey,
