@@ -11,11 +11,11 @@ from typing import Protocol, cast, runtime_checkable
 from msgspec.structs import replace
 
 from pydrm.agent.kind import Grouped, Kind, Kinds
-from pydrm.budgets import checked_group
 from pydrm.core.records import Definition
 from pydrm.core.resource import Resource
 from pydrm.engine import definition_of
 from pydrm.errors import ConfigurationError, InvalidResource
+from pydrm.limits import checked_group
 
 __all__ = ["PART_DEFINITIONS_MAX", "Intake", "flatten", "parts"]
 

@@ -17,13 +17,11 @@ from pydrm.agent.courier import Delivered
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kinds
 from pydrm.agent.publishing import Publication
-from pydrm.agent.refusal import error_of
-from pydrm.budgets import budget_of, budget_rows, checked_group
+from pydrm.budgets import Budgets
 from pydrm.config import Config
-from pydrm.core.answers import Done, Refused
-from pydrm.core.budget_commands import SetBudget
-from pydrm.core.commands import AddResources, Command, ForceRelease, PauseResources, RemoveResources, ResumeResources
-from pydrm.core.records import Definition, NodeState, Phase
+from pydrm.configured import put_in_place
+from pydrm.core.commands import ForceRelease, PauseResources, RemoveResources, ResumeResources
+from pydrm.core.records import Phase
 from pydrm.core.resource import Json, Resource
 from pydrm.engine import Host, SystemHost, resource_of
 from pydrm.errors import ConfigurationError, Unavailable
@@ -31,8 +29,9 @@ from pydrm.handlers.built_in import BuiltIn
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.custom import kind_of
 from pydrm.handlers.installed import installed_kind
-from pydrm.intake import PART_DEFINITIONS_MAX, Intake, flatten, parts
+from pydrm.intake import Intake, flatten
 from pydrm.node import Node
+from pydrm.requests import Requests
 from pydrm.sources.registry import Sources
 from pydrm.status import status_of
 from pydrm.view import AssignmentView, assignment_views, resource_rows
@@ -40,10 +39,6 @@ from pydrm.voters import Voters
 from pydrm.webhooks import Webhooks
 
 __all__ = ["ResourceManager"]
-
-# So that the first of several nodes that start together does not load everything, only to give most of it away.
-COMPANY_TIMEOUT_S = 1.0
-POLL_S = 0.02
 
 C = TypeVar("C", bound=Callback)
 H = TypeVar("H", bound=Callable[..., Any])
@@ -77,7 +72,7 @@ class ResourceManager:
         resources: Added on start if absent.
         sources: Where further resources come from; added on start if absent. Tables as in the configuration file,
             whose `kind` is "http", "file" or the name of one of the app's; or resources of the kind "source.http" etc.
-        budgets: Limits by group, as `set_budget` has them; set on start for groups that have none.
+        budgets: Limits by group, as `budgets.set` has them; set on start for groups that have none.
         host: What the node stands on; for simulations.
 
     Raises:
@@ -160,8 +155,10 @@ class ResourceManager:
         self._sources = Sources(
             self._kinds, self._intake, lambda: self._running().engine, clock=self._clock, random=host.random
         )
+        self._requests = Requests(self._running, self._clock)
+        self.budgets = Budgets(self._running, self._requests)
         self.voters = Voters(self._running, self._clock)
-        self.webhooks = Webhooks(self._running, self._clock)
+        self.webhooks = Webhooks(self._running, self._requests, self._clock)
         self._node: Node | None = None
         self._life: asyncio.Task[None] | None = None
 
@@ -243,8 +240,14 @@ class ResourceManager:
             self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
         node = self._node
         await node.until_joined()
-        await self._set_configured(node)
-        await self._add_configured(node)
+        await put_in_place(
+            self._config,
+            node,
+            self._running,
+            intake=self._intake,
+            requests=self._requests,
+            clock=self._clock,
+        )
 
     async def stop(self) -> None:
         """Hand over what this node holds, resign its lease and stop; it keeps its vote. Idempotent."""
@@ -290,8 +293,7 @@ class ResourceManager:
             Unavailable: No majority answered within *timeout* seconds. It may still be added; repeat it.
         """
         flat = flatten(resources)
-        definitions = await self._intake.definitions(flat)
-        await self._add(definitions, timeout=timeout, if_absent=False)
+        await self._requests.add(await self._intake.definitions(flat), timeout)
         return assignment_views(self._running().engine.state, ((resource.id, 0) for resource in flat))
 
     async def remove(self, *ids: str, timeout: float = 10) -> list[str]:
@@ -303,7 +305,7 @@ class ResourceManager:
         Raises:
             Unavailable: No majority answered within *timeout* seconds. It may still be removed; repeat it.
         """
-        return await self._propose_parts(RemoveResources, ids, timeout)
+        return await self._requests.about(ids, RemoveResources, timeout)
 
     async def pause(self, *ids: str, reason: str = "", timeout: float = 10) -> list[str]:
         """
@@ -318,7 +320,7 @@ class ResourceManager:
         Raises:
             Unavailable: No majority answered within *timeout* seconds. They may still be paused; repeat it.
         """
-        return await self._propose_parts(lambda part: PauseResources(part, reason), ids, timeout)
+        return await self._requests.about(ids, lambda part: PauseResources(part, reason), timeout)
 
     async def resume(self, *ids: str, timeout: float = 10) -> list[str]:
         """
@@ -327,7 +329,7 @@ class ResourceManager:
         Raises:
             Unavailable: No majority answered within *timeout* seconds. They may still be resumed; repeat it.
         """
-        return await self._propose_parts(ResumeResources, ids, timeout)
+        return await self._requests.about(ids, ResumeResources, timeout)
 
     allocate = add
     deallocate = remove
@@ -344,7 +346,7 @@ class ResourceManager:
         """
         assignment = self._running().engine.state.assignments.get((id, 0))
         token = assignment.holder.token if assignment is not None and assignment.holder is not None else 0
-        await self._propose(ForceRelease(id, 0, token, reason), timeout)
+        await self._requests.ask(ForceRelease(id, 0, token, reason), timeout)
 
     async def publish(
         self,
@@ -379,49 +381,6 @@ class ResourceManager:
             return await hold.publish(topic, payload, event_id=event_id, timeout=timeout)
         publishing = self._running().publishing
         return await publishing.publish(topic, payload, event_id=event_id, by=None, timeout=timeout)
-
-    async def set_budget(
-        self,
-        group: str,
-        *,
-        connects_per_second: float | None = None,
-        connections: int | None = None,
-        requests_per_second: float | None = None,
-        sessions_per_day: int | None = None,
-        timeout: float = 10,
-    ) -> None:
-        """
-        Limit what all nodes together do to the third party of *group*, in place of all its limits before.
-
-        A resource is of the group that its field `budget` names, or else of the one that its kind says: the host that
-        it connects to. docs/budgets.md says how exactly each limit is kept. Nothing that is open is closed.
-
-        Args:
-            connections: At once.
-            requests_per_second: For handlers that call `hold.may_request`.
-            sessions_per_day: Connections that are begun within any 24 hours.
-
-        Raises:
-            ConfigurationError: A limit cannot be one, or there is none; nothing was changed.
-            Unavailable: No majority answered within *timeout* seconds. It may still take effect; repeat it.
-        """
-        limits = {
-            "connects_per_second": connects_per_second,
-            "connections": connections,
-            "requests_per_second": requests_per_second,
-            "sessions_per_day": sessions_per_day,
-        }
-        await self._propose(budget_of(group, limits), timeout)
-
-    async def remove_budget(self, group: str, *, timeout: float = 10) -> bool:
-        """
-        Take all limits of *group* away; whether there were any. A holdback goes on until it is over.
-
-        Raises:
-            Unavailable: No majority answered within *timeout* seconds. It may still take effect; repeat it.
-        """
-        done = await self._propose(SetBudget(checked_group(group, "group")), timeout)
-        return done.updated > 0
 
     async def send(self, id: str, data: str | bytes, *, timeout: float = 10) -> Delivered:
         """
@@ -471,10 +430,6 @@ class ResourceManager:
         """{id, kind, state, holder, token, detail, next_try} of each resource, as this node knows it; by id."""
         return list(resource_rows(self._node.engine.state)) if self._node is not None else []
 
-    def budgets(self) -> list[dict[str, Any]]:
-        """Each group that is limited or held back, as this node knows it: see `pydrm.budgets.budget_rows`."""
-        return list(budget_rows(self._node.engine.state)) if self._node is not None else []
-
     def status(self) -> dict[str, Any]:
         """How this node sees its cluster, as JSON values."""
         return status_of(self._config, self._node, self._built_in.counts, now=self._clock.now())
@@ -485,59 +440,3 @@ class ResourceManager:
         if self._node is None or self._life is None or self._life.done():
             raise Unavailable("this manager does not run; start it first")
         return self._node
-
-    async def _add(self, definitions: list[Definition], *, timeout: float, if_absent: bool) -> None:
-        deadline = self._clock.now() + timeout
-        for part in parts(definitions):
-            await self._propose(AddResources(part, if_absent), deadline - self._clock.now())
-
-    async def _propose_parts(
-        self, command: Callable[[tuple[str, ...]], Command], ids: tuple[str, ...], timeout: float
-    ) -> list[str]:
-        """Have *command* done about all of *ids*; which of them there were."""
-        missing: set[str] = set()
-        deadline = self._clock.now() + timeout
-        for start in range(0, len(ids), PART_DEFINITIONS_MAX):
-            done = await self._propose(command(ids[start : start + PART_DEFINITIONS_MAX]), deadline - self._clock.now())
-            missing.update(done.missing)
-        return [id for id in dict.fromkeys(ids) if id not in missing]
-
-    async def _add_configured(self, node: Node) -> None:
-        state = node.engine.state
-        configured = (*self._config.resources, *self._config.sources)
-        absent = [resource for resource in configured if resource.id not in state.records]
-        if not absent:
-            return
-        await self._wait_for_company(node)
-        definitions = await self._intake.definitions(absent)
-        while True:
-            try:
-                await self._add(definitions, timeout=10, if_absent=True)
-                return
-            except Unavailable:
-                # The node has joined, so a majority was there and will be again; `stop` ends the waiting.
-                self._running()
-
-    async def _set_configured(self, node: Node) -> None:
-        budgets = node.engine.state.budgets
-        for budget in self._config.budgets:
-            while not (budget.group in budgets and budgets[budget.group].limits):
-                try:
-                    await self._propose(budget, 10)
-                except Unavailable:
-                    # As with resources.
-                    self._running()
-
-    async def _wait_for_company(self, node: Node) -> None:
-        deadline = self._clock.now() + COMPANY_TIMEOUT_S
-        while self._clock.now() < deadline:
-            nodes = [node.engine.state.nodes.get(name) for name in self._config.peers]
-            if all(other is not None and other.state is NodeState.ALIVE for other in nodes):
-                return
-            await self._clock.sleep(POLL_S)
-
-    async def _propose(self, command: Command, timeout: float) -> Done:
-        answer = await self._running().engine.propose(command, timeout=max(timeout, 0.0))
-        if isinstance(answer, Refused):
-            raise error_of(answer)
-        return answer

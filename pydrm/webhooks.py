@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from pydrm.clock import Clock
-from pydrm.core.answers import Done
 from pydrm.core.events import DeliveryKey
 from pydrm.core.ledger_commands import ReplayDeliveries
 from pydrm.core.state import State
-from pydrm.errors import Unavailable
 from pydrm.node import Node
+from pydrm.requests import Requests
 
 __all__ = ["FailedDelivery", "Webhooks"]
 
@@ -43,8 +42,9 @@ class FailedDelivery:
 class Webhooks:
     """What `ResourceManager.webhooks` is."""
 
-    def __init__(self, running: Callable[[], Node], clock: Clock) -> None:
+    def __init__(self, running: Callable[[], Node], requests: Requests, clock: Clock) -> None:
         self._running = running
+        self._requests = requests
         self._clock = clock
 
     async def failed(self, resource: str | None = None) -> list[FailedDelivery]:
@@ -72,10 +72,7 @@ class Webhooks:
         replayed = 0
         for start in range(0, len(keys), REPLAY_PART_MAX):
             command = ReplayDeliveries(tuple(keys[start : start + REPLAY_PART_MAX]))
-            answer = await self._running().engine.propose(command, timeout=max(deadline - self._clock.now(), 0.0))
-            if not isinstance(answer, Done):
-                raise Unavailable("this node lost its lease meanwhile; some may be tried anew: repeat it")
-            replayed += answer.updated
+            replayed += (await self._requests.ask(command, deadline - self._clock.now())).updated
         return replayed
 
 

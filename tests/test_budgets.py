@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from pydrm import ConfigurationError, Hold, Resource, ResourceManager
-from pydrm.budgets import budget_of, checked_group
 from pydrm.config import Config
+from pydrm.limits import budget_of, checked_group
 
 
 def manager(**options: object) -> ResourceManager:
@@ -37,17 +37,17 @@ def test_a_budget_is_set_kept_shown_and_removed() -> None:
             await drm.add(feeds)
             await until(lambda: sum(row["state"] == "open" for row in drm.resources()) == 2)
             await asyncio.sleep(0.5)
-            (row,) = drm.budgets()
+            (row,) = drm.budgets.list()
             assert (row["group"], row["connections"], row["connected"]) == ("api.example.com", 2, 2)
             assert (row["resources"], row["sessions"], row["held_back"]) == (5, 2, None)
             assert sum(row["state"] == "open" for row in drm.resources()) == 2
 
-            await drm.set_budget("api.example.com", connections=3)
+            await drm.budgets.set("api.example.com", connections=3)
             await until(lambda: sum(row["state"] == "open" for row in drm.resources()) == 3)
-            assert await drm.remove_budget("api.example.com")
-            assert not await drm.remove_budget("api.example.com")
+            assert await drm.budgets.remove("api.example.com")
+            assert not await drm.budgets.remove("api.example.com")
             await until(lambda: all(row["state"] == "open" for row in drm.resources()))
-            assert drm.budgets() == []
+            assert drm.budgets.list() == []
 
     asyncio.run(main())
 
@@ -58,10 +58,9 @@ def test_what_an_app_has_set_the_configuration_does_not_set_again() -> None:
     async def main() -> None:
         drm = manager(budgets={"g": {"connections": 2}})
         async with drm:
-            await drm.set_budget("g", connections=9)
+            await drm.budgets.set("g", connections=9)
             await drm.start()
-            assert [row["connections"] for row in drm.budgets()] == [9]
-        assert manager().budgets() == []
+            assert [row["connections"] for row in drm.budgets.list()] == [9]
 
     asyncio.run(main())
 

@@ -446,7 +446,9 @@ def test_messages_reach_the_callback_that_the_definition_names() -> None:
                 third_party.send("btc", "1 @ 100")
                 await until(lambda: bool(heard))
 
-                assert heard == [Message("1 @ 100", resource, view.token)]
+                assert [(message.data, message.resource, message.token) for message in heard] == [
+                    ("1 @ 100", resource, view.token)
+                ]
 
     play(scene)
 

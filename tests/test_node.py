@@ -112,7 +112,7 @@ def test_configured_resources_do_not_all_load_the_node_that_joins_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow the machine is.
-    monkeypatch.setattr("pydrm.manager.COMPANY_TIMEOUT_S", 30)
+    monkeypatch.setattr("pydrm.configured.COMPANY_TIMEOUT_S", 30)
 
     async def scene(ports: Ports) -> None:
         async with ThirdParty() as third_party:

@@ -39,9 +39,9 @@ from aiohttp import web
 
 from pydrm.admin.problem import Problem, problem_of
 from pydrm.admin.server import Manager
-from pydrm.budgets import LIMITS
 from pydrm.core.resource import Resource
 from pydrm.errors import ClusterRefused, ConfigurationError, DrmError
+from pydrm.limits import LIMITS
 
 __all__ = ["application", "serve"]
 
@@ -192,7 +192,7 @@ async def _body(request: web.Request, type: type[T], form: str) -> T:
 
 
 async def _budgets(request: web.Request) -> web.Response:
-    return _answer(request.app[_manager_key].budgets())
+    return _answer(request.app[_manager_key].budgets.list())
 
 
 async def _set_budget(request: web.Request) -> web.Response:
@@ -204,14 +204,14 @@ async def _set_budget(request: web.Request) -> web.Response:
             raise ConfigurationError(f"is unknown; known are {', '.join(LIMITS)}", field=name)
     if not isinstance(group, str):
         raise ConfigurationError("is missing, or no string", field="group")
-    await request.app[_manager_key].set_budget(group, timeout=timeout, **said)
+    await request.app[_manager_key].budgets.set(group, timeout=timeout, **said)
     return _answer({"set": group})
 
 
 async def _remove_budget(request: web.Request) -> web.Response:
     timeout = _timeout(request)
     group = (await _body(request, _Group, '{"group": "..."}')).group
-    if not await request.app[_manager_key].remove_budget(group, timeout=timeout):
+    if not await request.app[_manager_key].budgets.remove(group, timeout=timeout):
         raise ClusterRefused(f"{group!r} has no budget", reason="not-found")
     return _answer({"removed": group})
 

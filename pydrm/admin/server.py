@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,6 +37,23 @@ class Voters(Protocol):
     async def replace(self, name: str, *, timeout: float) -> None: ...
 
 
+class Budgets(Protocol):
+    async def set(
+        self,
+        group: str,
+        *,
+        connects_per_second: float | None = None,
+        connections: int | None = None,
+        requests_per_second: float | None = None,
+        sessions_per_day: int | None = None,
+        timeout: float = 10,
+    ) -> None: ...
+
+    async def remove(self, group: str, *, timeout: float = 10) -> bool: ...
+
+    def list(self) -> Sequence[Mapping[str, Any]]: ...
+
+
 class Webhooks(Protocol):
     async def failed(self, resource: str | None = None) -> Sequence[Any]: ...
 
@@ -47,6 +64,9 @@ class Webhooks(Protocol):
 
 class Manager(Protocol):
     """What the API asks of a node; `pydrm.ResourceManager` is one."""
+
+    @property
+    def budgets(self) -> Budgets: ...
 
     @property
     def voters(self) -> Voters: ...
@@ -65,20 +85,6 @@ class Manager(Protocol):
     async def publish(
         self, topic: str, payload: Json, *, event_id: str | None = None, timeout: float = 10
     ) -> Publication: ...
-    def budgets(self) -> list[dict[str, Any]]: ...
-
-    async def set_budget(
-        self,
-        group: str,
-        *,
-        connects_per_second: float | None = None,
-        connections: int | None = None,
-        requests_per_second: float | None = None,
-        sessions_per_day: int | None = None,
-        timeout: float,
-    ) -> None: ...
-
-    async def remove_budget(self, group: str, *, timeout: float) -> bool: ...
 
     async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]: ...
 

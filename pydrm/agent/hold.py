@@ -49,36 +49,37 @@ class Message:
 
     Attributes:
         data: As the third party sent it: text as str, binary as bytes; or what its kind made of that.
-        token: The fencing token it arrived under; pass it on to whatever must refuse a former holder.
         hold: What it arrived under.
     """
 
     data: Any
-    resource: Resource
-    token: int
-    hold: Hold | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
+    hold: Hold = attrs.field(repr=False)
+
+    @property
+    def resource(self) -> Resource:
+        return self.hold.resource
+
+    @property
+    def token(self) -> int:
+        """The fencing token it arrived under; pass it on to whatever must refuse a former holder."""
+        return self.hold.token
 
     @property
     def valid(self) -> bool:
         """Whether this node still holds the resource. Ask again right before what must not be done twice."""
-        return self.hold is not None and self.hold.valid
+        return self.hold.valid
 
     async def checkpoint(self, value: Json | bytes) -> None:
         """Save that the resource has got as far as *value*; see `Hold.checkpoint`, whose errors it raises."""
-        await self._own_hold().checkpoint(value)
+        await self.hold.checkpoint(value)
 
     def note_checkpoint(self, value: Json | bytes) -> None:
         """The same without waiting; see `Hold.note_checkpoint`."""
-        self._own_hold().note_checkpoint(value)
+        self.hold.note_checkpoint(value)
 
     async def reply(self, data: str | bytes) -> None:
         """Send *data* to where this came from; see `Hold.send`, whose errors it raises."""
-        await self._own_hold().send(data)
-
-    def _own_hold(self) -> Hold:
-        if self.hold is None:
-            raise Fenced(f"this message of resource {self.resource.id!r} did not come with a hold")
-        return self.hold
+        await self.hold.send(data)
 
 
 @attrs.frozen

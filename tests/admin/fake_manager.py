@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydrm.agent.courier import Delivered
 from pydrm.agent.publishing import Publication
-from pydrm.budgets import LIMITS, budget_of
 from pydrm.core.resource import Resource
 from pydrm.errors import ClusterRefused, DrmError, Unavailable
+from pydrm.limits import LIMITS, budget_of
 from pydrm.webhooks import FailedDelivery
 
 
@@ -37,6 +37,31 @@ class FakeVoters:
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+
+class FakeBudgets:
+    """
+    Attributes:
+        limits: By group.
+    """
+
+    def __init__(self, note: Callable[[float], None]) -> None:
+        self.limits: dict[str, dict[str, Any]] = {}
+        self._note = note
+
+    async def set(self, group: str, *, timeout: float = 10, **limits: Any) -> None:
+        self._note(timeout)
+        budget_of(group, limits)
+        self.limits[group] = limits
+
+    async def remove(self, group: str, *, timeout: float = 10) -> bool:
+        self._note(timeout)
+        return self.limits.pop(group, None) is not None
+
+    def list(self) -> list[dict[str, Any]]:
+        used = {"resources": 4, "connected": 3, "sessions": 0, "held_back": None}
+        none = dict.fromkeys(LIMITS)
+        return [{"group": group, **none, **limits, **used} for group, limits in self.limits.items()]
 
 
 class FakeWebhooks:
@@ -80,7 +105,7 @@ class FakeManager:
         self.voters = FakeVoters()
         self.webhooks = FakeWebhooks()
         self.published: list[tuple[str, Any]] = []
-        self.limits: dict[str, dict[str, Any]] = {}
+        self.budgets = FakeBudgets(self._note)
 
     async def publish(
         self, topic: str, payload: Any, *, event_id: str | None = None, timeout: float = 10
@@ -118,20 +143,6 @@ class FakeManager:
     async def remove(self, *ids: str, timeout: float) -> list[str]:
         self._note(timeout)
         return [name for name in ids if self.kept.pop(name, None) is not None]
-
-    def budgets(self) -> list[dict[str, Any]]:
-        used = {"resources": 4, "connected": 3, "sessions": 0, "held_back": None}
-        none = dict.fromkeys(LIMITS)
-        return [{"group": group, **none, **limits, **used} for group, limits in self.limits.items()]
-
-    async def set_budget(self, group: str, *, timeout: float, **limits: Any) -> None:
-        self._note(timeout)
-        budget_of(group, limits)
-        self.limits[group] = limits
-
-    async def remove_budget(self, group: str, *, timeout: float) -> bool:
-        self._note(timeout)
-        return self.limits.pop(group, None) is not None
 
     async def pause(self, *ids: str, reason: str, timeout: float) -> list[str]:
         self._note(timeout)

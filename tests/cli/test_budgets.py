@@ -20,7 +20,7 @@ def test_budgets_are_set_shown_and_removed(capsys: pytest.CaptureFixture[str]) -
         assert main(["budgets", "set", "api.example.com", "--connections", "10", *there]) == Exit.OK
         limits = ["--connections", "5", "--connects-per-second", "2.5"]
         assert main(["budgets", "set", "api.example.com", *limits, *there]) == Exit.OK
-        assert manager.limits == {"api.example.com": {"connections": 5, "connects_per_second": 2.5}}
+        assert manager.budgets.limits == {"api.example.com": {"connections": 5, "connects_per_second": 2.5}}
         capsys.readouterr()
 
         assert main(["budgets", *there]) == Exit.OK
@@ -38,17 +38,17 @@ def test_budgets_are_set_shown_and_removed(capsys: pytest.CaptureFixture[str]) -
         "BACK",
     ]
     assert shown[1].split() == ["api.example.com", "4", "2.5", "3", "of", "5"]
-    assert manager.limits == {}
+    assert manager.budgets.limits == {}
 
 
 def test_json_is_what_the_node_says(capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing else."""
     manager = FakeManager()
-    manager.limits = {"g": {"sessions_per_day": 300}}
+    manager.budgets.limits = {"g": {"sessions_per_day": 300}}
     with served(manager) as url:
         assert main(["budgets", "--json", "--admin", url]) == Exit.OK
 
-    assert json.loads(capsys.readouterr().out) == manager.budgets()
+    assert json.loads(capsys.readouterr().out) == manager.budgets.list()
 
 
 @pytest.mark.parametrize(

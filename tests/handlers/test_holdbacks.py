@@ -135,7 +135,7 @@ def test_one_resource_that_is_told_to_wait_makes_those_of_its_host_wait_and_no_o
                 at.answer = says(b"no", 429, Retry_After="10")
                 await drm.add(polled(at, "first"))
                 await until(lambda: len(at.asked) == 1)
-                await until(lambda: any(row["held_back"] for row in drm.budgets()))
+                await until(lambda: any(row["held_back"] for row in drm.budgets.list()))
                 at.answer = says(b"yes")
                 await drm.add(polled(at, "second", **({"budget": "another"} if apart else {})))
                 await asyncio.sleep(0.5)

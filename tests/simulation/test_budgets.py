@@ -58,9 +58,9 @@ def ask(cluster: SimulatedCluster, via: str, **limits: float) -> None:
 
     async def set_budget() -> None:
         if limits:
-            await manager.set_budget(GROUP, **limits)  # type: ignore[arg-type]
+            await manager.budgets.set(GROUP, **limits)  # type: ignore[arg-type]
         else:
-            await manager.remove_budget(GROUP)
+            await manager.budgets.remove(GROUP)
 
     node.host.app.call_soon(lambda: node.host.app.create_task(set_budget()))
 
@@ -71,7 +71,7 @@ def budgeted(seed: int, **limits: float) -> tuple[SimulatedCluster, Turnstile]:
     cluster.run(2.0)
     ask(cluster, "a", **limits)
     cluster.run(0.5)
-    assert len(cluster.nodes["b"].manager.budgets()) == 1  # type: ignore[union-attr]
+    assert len(cluster.nodes["b"].manager.budgets.list()) == 1  # type: ignore[union-attr]
     return cluster, Turnstile(cluster)
 
 

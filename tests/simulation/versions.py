@@ -71,7 +71,7 @@ _PARTS = "return (*parts, self.parked.parts()) if self.parked else parts"
 _ANNOTATE_METHOD = '''
     async def annotate(self, id: str, note: str, *, timeout: float = 10) -> None:
         """Put *note* on a resource."""
-        await self._propose(Annotate(id, note), timeout)
+        await self._requests.ask(Annotate(id, note), timeout)
 
     async def force_release('''
 
@@ -114,7 +114,7 @@ PATCHES = (
         "    RaiseProtocol: decide_raise_protocol,\n    Annotate: decide_annotate,\n",
     ),
     ("engine/codec.py", "    RaiseProtocol: 15,\n", "    RaiseProtocol: 15,\n    Annotate: 100,\n"),
-    ("manager.py", "AddResources(part, if_absent)", f'AddResources(part, if_absent, "{NOTE}")'),
+    ("requests.py", "AddResources(part, if_absent)", f'AddResources(part, if_absent, "{NOTE}")'),
     ("manager.py", "\n    async def force_release(", _ANNOTATE_METHOD),
 )
 

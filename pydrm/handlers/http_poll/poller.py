@@ -187,8 +187,7 @@ class Poller:
                 raise self._failed(f"the body is not {self._plan.decode}: {error}") from error
         return Response(
             data,
-            self._hold.resource,
-            self._hold.token,
+            self._hold,
             status=fetched.status,
             headers=fetched.headers,
             changed=changed,

@@ -5,17 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
 from pydrm.agent.hold import Message
-from pydrm.core.resource import Resource
 
 __all__ = ["Response"]
 
 
-@attrs.frozen(init=False)
+@attrs.frozen
 class Response(Message):
     """
     Attributes:
@@ -26,23 +24,7 @@ class Response(Message):
         url: What was asked for; a page's own if it was not the first.
     """
 
-    data: Any
     status: int
     headers: Mapping[str, str]
     changed: bool
     url: str
-
-    def __init__(
-        self,
-        data: Any,
-        resource: Resource,
-        token: int,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        changed: bool,
-        url: str,
-    ) -> None:
-        self.__attrs_init__(
-            resource=resource, token=token, data=data, status=status, headers=headers, changed=changed, url=url
-        )

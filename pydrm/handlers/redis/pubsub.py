@@ -137,7 +137,7 @@ class RedisPubsub:
         try:
             data: Any = decoded(heard.data, decode)
             channel, pattern = (name.decode(errors="replace") for name in (heard.channel, heard.pattern))
-            await callback(ChannelMessage(data, hold.resource, hold.token, channel, pattern, hold=hold))
+            await callback(ChannelMessage(data, hold, channel, pattern))
         except Exception:
             # The border to the app's code: one message must not cost the connection.
             self.callback_failures += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -41,7 +40,7 @@ ANSWER_TIMEOUT_S = 10.0
 LOOK_AGAIN_S = 1.0
 
 
-@attrs.frozen(init=False)
+@attrs.frozen
 class Entry(Message):
     """
     Attributes:
@@ -49,12 +48,8 @@ class Entry(Message):
         stream, entry_id: Where it is. With the id a receiver can tell an entry that it has had already.
     """
 
-    data: Any
     stream: str
     entry_id: str
-
-    def __init__(self, data: Mapping[str, Any], resource: Resource, token: int, *, stream: str, entry_id: str) -> None:
-        self.__attrs_init__(resource=resource, token=token, data=data, stream=stream, entry_id=entry_id)
 
 
 @attrs.frozen
@@ -244,7 +239,7 @@ class _Reader:
             pairs[at].decode(errors="replace"): decoded(pairs[at + 1], self._plan.decode)
             for at in range(0, len(pairs), 2)
         }
-        return Entry(data, self._hold.resource, self._hold.token, stream=stream, entry_id=entry_id)
+        return Entry(data, self._hold, stream, entry_id)
 
     def _position(self) -> dict[str, Any]:
         return StreamPosition(self._plan.digest, self._marks).to_json()

@@ -173,7 +173,7 @@ class Session:
                 return
         if self._callback is not None:
             try:
-                await self._callback(Message(message, hold.resource, hold.token, hold=hold))
+                await self._callback(Message(message, hold))
             except Exception:
                 # The border to the app's code: one message must not cost the connection.
                 self._counts.callback_failures += 1

@@ -73,8 +73,8 @@ def test_it_is_open_once_confirmed_and_delivers_what_is_published_with_its_token
         await held.release()
 
         assert inbox.messages == [
-            ChannelMessage("hello", subject, 17, "news-r1", ""),
-            ChannelMessage("1", subject, 17, "price.btc", "price.*"),
+            ChannelMessage("hello", held.hold, "news-r1", ""),
+            ChannelMessage("1", held.hold, "price.btc", "price.*"),
         ]
         assert await publisher.publish("news-r1", "too late") == 0
 

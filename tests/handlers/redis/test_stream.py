@@ -71,8 +71,8 @@ def test_entries_are_delivered_in_order_with_their_ids_and_token(tmp_path: Path)
         await held.release()
 
         assert inbox.entries == [
-            Entry({"n": "2"}, subject, 17, stream="orders", entry_id=ids[0]),
-            Entry({"n": "3"}, subject, 17, stream="orders", entry_id=ids[1]),
+            Entry({"n": "2"}, held.hold, stream="orders", entry_id=ids[0]),
+            Entry({"n": "3"}, held.hold, stream="orders", entry_id=ids[1]),
         ]
 
     play(tmp_path, scene)

@@ -14,7 +14,6 @@ from standardwebhooks import Webhook as Verifier
 
 from pydrm import Fenced, Hold, Resource, ResourceManager, event_id
 from pydrm.core import events
-from pydrm.core.commands import PauseResources
 from pydrm.core.events import DeliveryState
 from pydrm.core.records import Phase
 from pydrm.errors import ClusterRefused, ConfigurationError, InvalidResource
@@ -483,7 +482,7 @@ def test_a_holder_that_leaves_waits_for_what_is_under_way():
         await drm.add(hook(receiver))
         await drm.publish("orders", 1)
         await until(lambda: len(receiver.received) == 1)
-        await drm._propose(PauseResources(("hook",), "moved"), 5)
+        await drm.pause("hook", reason="moved", timeout=5)
         await until(lambda: parked(drm))
 
         assert deliveries(drm) == []

@@ -108,7 +108,8 @@ def test_what_arrives_is_delivered_in_order_with_its_resource_and_token() -> Non
             held = Held(inbox.kind, subject, token=17)
             await until(lambda: len(inbox.messages) == 2)
 
-            assert inbox.messages == [Message("one", subject, 17), Message(b"two", subject, 17)]
+            assert inbox.messages == [Message("one", held.hold), Message(b"two", held.hold)]
+            assert [(message.resource, message.token) for message in inbox.messages] == [(subject, 17)] * 2
             await held.release()
 
     play(scene)
