@@ -52,6 +52,7 @@ class Config:
         insecure: Whether it may do without TLS beyond loopback.
         lease_ttl, drain_timeout, stall_timeout: Seconds.
         on_unfenced: What to do about a handle that outlives the lease: "exit" the process, or trust the "token".
+        websocket_transport: The library that websockets are made with; "picows" needs the extra "fast".
         peers: Every voter's address by name, this node's `advertise` among them if it is one; empty for a cluster of
             one.
         resources: Added if absent once the node has joined.
@@ -77,6 +78,7 @@ class Config:
     give_up_after: int = 10
     quarantine: float = 60.0
     checkpoint_interval: float = 1.0
+    websocket_transport: Literal["websockets", "picows"] = "websockets"
     peers: Mapping[str, str] = MappingProxyType({})
     resources: tuple[Resource, ...] = ()
     sources: tuple[Resource, ...] = ()
@@ -139,6 +141,9 @@ def _checked(said: Said) -> Config:
         give_up_after=said.count("give_up_after", 10, GIVE_UP_AFTER_RANGE),
         quarantine=said.seconds("quarantine", 60.0, QUARANTINE_RANGE),
         checkpoint_interval=said.seconds("checkpoint_interval", 1.0, CHECKPOINT_INTERVAL_RANGE),
+        websocket_transport=cast(
+            Literal["websockets", "picows"], said.one_of("websocket_transport", "websockets", "picows")
+        ),
         peers=MappingProxyType(peers),
         resources=resources,
         sources=sources,

@@ -69,6 +69,7 @@ class ResourceManager:
             resource's field of that name goes before it.
         quarantine: Seconds that a resource which no node could open is left alone, before one tries again.
         checkpoint_interval: Seconds; one resource's checkpoints are saved at most once in it.
+        websocket_transport: The library that websockets are made with; "picows" needs the extra "fast".
         resources: Added on start if absent.
         sources: Where further resources come from; added on start if absent. Tables as in the configuration file,
             whose `kind` is "http", "file" or the name of one of the app's; or resources of the kind "source.http" etc.
@@ -101,6 +102,7 @@ class ResourceManager:
         give_up_after: int | None = None,
         quarantine: float | None = None,
         checkpoint_interval: float | None = None,
+        websocket_transport: Literal["websockets", "picows"] | None = None,
         resources: Iterable[Resource] = (),
         sources: Iterable[Resource | Mapping[str, Any]] = (),
         budgets: Mapping[str, Mapping[str, float]] | None = None,
@@ -125,6 +127,7 @@ class ResourceManager:
             give_up_after=give_up_after,
             quarantine=quarantine,
             checkpoint_interval=checkpoint_interval,
+            websocket_transport=websocket_transport,
             resources=tuple(resources),
             sources=tuple(sources),
             budgets=budgets,
@@ -149,7 +152,12 @@ class ResourceManager:
         self._clock = host.clock
         self._callbacks = Callbacks()
         self._kinds = Kinds(find=partial(installed_kind, clock=host.clock, random=host.random))
-        self._built_in = BuiltIn(self._callbacks, clock=host.clock, random=host.random)
+        self._built_in = BuiltIn(
+            self._callbacks,
+            clock=host.clock,
+            random=host.random,
+            websocket_transport=config.websocket_transport,
+        )
         self._built_in.register(self._kinds)
         self._intake = Intake(self._kinds)
         self._sources = Sources(

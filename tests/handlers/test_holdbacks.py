@@ -104,6 +104,7 @@ def test_a_poller_asks_before_each_request() -> None:
     play(scene)
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_a_429_that_a_websocket_gets_holds_its_group_back() -> None:
     def refuse(connection: ServerConnection, request: Request) -> Response:
         response = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "")

@@ -39,5 +39,5 @@ class Connection(Protocol):
         """Close at once; safe to repeat."""
 
 
-# Connects for a hold, which guards the socket before anything is sent; what is open is closed if that fails half-way.
+# Connects for a hold, which guards the socket before anything is sent, and so cuts it if that fails half-way.
 Connect = Callable[[Hold, Endpoint, ssl.SSLContext | None], Awaitable[Connection]]

@@ -21,11 +21,11 @@ from pydrm.core.resource import Resource
 from pydrm.errors import HandlerError, InvalidResource, Permanent, Temporary
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.secrets import SecretMissing, Secrets
-from pydrm.handlers.websocket.by_websockets import connect
 from pydrm.handlers.websocket.connection import Connection
 from pydrm.handlers.websocket.endpoint import Endpoint, templates_of
 from pydrm.handlers.websocket.refusal import refusal
 from pydrm.handlers.websocket.session import Counts, Session, leave
+from pydrm.handlers.websocket.transport import Transport, connect_by
 
 __all__ = ["Websocket"]
 
@@ -40,12 +40,26 @@ class Websocket:
     nothing piles up here. A callback that raises is logged and counted and costs that message only; one that is
     at work when the hold ends is cancelled.
 
+    Args:
+        transport: The library that connections are made with.
+
     Attributes:
         counts: What did not reach a callback.
+
+    Raises:
+        ConfigurationError: The library of *transport* is not installed.
     """
 
-    def __init__(self, callbacks: Callbacks, *, clock: Clock | None = None, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        callbacks: Callbacks,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        transport: Transport = "websockets",
+    ) -> None:
         self.counts = Counts()
+        self._connect = connect_by(transport)
         self._callbacks = callbacks
         self._clock = clock or SystemClock()
         self._random = random or SystemRandom()
@@ -75,7 +89,7 @@ class Websocket:
         try:
             async with asyncio.timeout(endpoint.open_timeout_s):
                 tls = self._ssl_context(endpoint.tls_ca) if endpoint.secure else None
-                connection = await connect(hold, endpoint, tls)
+                connection = await self._connect(hold, endpoint, tls)
                 session = Session(connection, endpoint, hold, callback, self.counts)
                 await session.subscribe()
             hold.on_send(session.send)
