@@ -10,13 +10,15 @@ What a websocket resource costs beside a connection of bare `websockets` with th
 
 Floor and ours take turns, each in a new process; the server is another one, and they share this machine's cores: where
 it has few, look at processor times rather than at rates. Ours is a whole node, a cluster of one in memory, whose
-renewals, reports and commits are in the figures. Both open at most 64 at once, ping as often, and queue as much.
+renewals, reports and commits are in the figures; once more with picows if that is installed. All open at most 64 at
+once, ping as often, and queue as much.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import platform
@@ -30,7 +32,7 @@ from collections.abc import Callable, Iterator
 from websocket import client, server
 
 CHILD = "--child"
-KINDS = ("bare", "ours")
+KINDS = {"bare": "websockets", "ours": "pydrm", "fast": "pydrm, picows"}
 IDLE = 2_000
 TALKING = 100
 MESSAGES = 2_000
@@ -119,16 +121,18 @@ FIGURES: dict[str, tuple[Callable[[str], float], str, str]] = {
 
 def show(name: str, rounds: int) -> None:
     figure, what, unit = FIGURES[name]
-    taken: dict[str, list[float]] = {which: [] for which in KINDS}
+    kinds = [which for which in KINDS if which != "fast" or importlib.util.find_spec("picows") is not None]
+    taken: dict[str, list[float]] = {which: [] for which in kinds}
     for _ in range(rounds):
-        for which in KINDS:
+        for which in kinds:
             taken[which].append(figure(which))
     print(what)
     for which, values in taken.items():
-        shown = f"{statistics.median(values):10.1f} {unit:4} ({min(values):.1f} to {max(values):.1f})"
-        print(f"  {'websockets' if which == 'bare' else 'pydrm':12}{shown}")
-    ratios = [mine / floor for floor, mine in zip(*(taken[which] for which in KINDS), strict=True)]
-    print(f"  {'ratio':12}{statistics.median(ratios):10.2f}      ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+        line = f"  {KINDS[which]:14}{statistics.median(values):10.1f} {unit:4} ({min(values):.1f} to {max(values):.1f})"
+        if which != "bare":
+            ratios = [mine / floor for floor, mine in zip(taken["bare"], values, strict=True)]
+            line = f"{line:50} x {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(line, flush=True)
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ __all__ = ["MESSAGE", "main"]
 MESSAGE = b'{"id":1234567,"symbol":"ACME","price":101.25,"size":300,"side":"buy","venue":"XNAS","time":1700000000}'
 _FRAME = bytes((0x81, len(MESSAGE))) + MESSAGE
 _BURST = 16
+_PAUSE_S = 0.03
 _KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
 _BACKLOG = 4096
 
@@ -69,7 +70,8 @@ async def _flood(connections: set[_Connection], count: int) -> None:
         for connection in [*connections]:
             await connection.writable.wait()
             connection.transport.write(burst)
-        await asyncio.sleep(0)
+        # So that a client has read it before there is more: what a message costs depends on how many come at once.
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def _serve(wanted: int) -> None:
