@@ -3,18 +3,22 @@ What a websocket resource costs beside a connection of bare `websockets` with th
 
     python benchmarks/websocket.py [--rounds 3] [--only NAME ...]    (with pydrm installed)
 
-    memory     resident memory for each idle connection
-    cpu        the client's processor time for each message of 100 bytes, callback and all
-    opening    how many connections a second a client opens, from the call to the last one's handshake
+    memory      resident memory for each idle connection
+    cpu         the client's processor time for each message of 100 bytes, callback and all
+    opening     how many connections a second a client opens, from the call to the last one's handshake
+    opening_cpu the client's processor time for that
 
-Floor and ours take turns, each in a new process; the server is a third one, and they share this machine's cores. Ours
-is a whole node, a cluster of one in memory, whose renewals, reports and commits are in the figures.
+Floor and ours take turns, each in a new process; the server is another one, and they share this machine's cores: where
+it has few, look at processor times rather than at rates. Ours is a whole node, a cluster of one in memory, whose
+renewals, reports and commits are in the figures; once more with picows if that is installed. All open at most 64 at
+once, ping as often, and queue as much.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import platform
@@ -24,12 +28,11 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from websocket import client, server
 
 CHILD = "--child"
-KINDS = ("bare", "ours")
+KINDS = {"bare": "websockets", "ours": "pydrm", "fast": "pydrm, picows"}
 IDLE = 2_000
 TALKING = 100
 MESSAGES = 2_000
@@ -66,13 +69,17 @@ class Process:
 
 
 @contextlib.contextmanager
-def opened(which: str, count: int) -> Iterator[tuple[dict[str, Any], Process, Process]]:
-    """*count* connections: what the client says of itself, the client, and the server."""
-    third_party = Process("server")
+def opened(which: str, count: int) -> Iterator[tuple[dict[str, float], Process, Process]]:
+    """*count* connections: what they cost the client, the client, and the server."""
+    third_party = Process("server", str(count))
     try:
         user = Process("client", which, f"ws://127.0.0.1:{third_party.read()}", str(count))
         try:
-            yield json.loads(user.read()), user, third_party
+            came_at_s = float(third_party.read())
+            user.tell("how do you do?")
+            said = json.loads(user.read())
+            took = {name: said["open"][name] - said["began"][name] for name in ("rss_bytes", "cpu_s")}
+            yield {**took, "wall_s": came_at_s - said["began"]["at_s"]}, user, third_party
         finally:
             user.end()
     finally:
@@ -80,8 +87,8 @@ def opened(which: str, count: int) -> Iterator[tuple[dict[str, Any], Process, Pr
 
 
 def memory(which: str) -> float:
-    with opened(which, IDLE) as (said, _, _):
-        return (said["open"]["rss_bytes"] - said["began"]["rss_bytes"]) / IDLE / 1024
+    with opened(which, IDLE) as (took, _, _):
+        return took["rss_bytes"] / IDLE / 1024
 
 
 def cpu(which: str) -> float:
@@ -90,36 +97,42 @@ def cpu(which: str) -> float:
         for count in (MESSAGES // 10, MESSAGES):
             user.tell(count * TALKING)
             third_party.tell(count)
-            third_party.read()
             said = json.loads(user.read())
-        return said["cpu_s"] / (MESSAGES * TALKING) * 1e6
+        return float(said["cpu_s"]) / (MESSAGES * TALKING) * 1e6
 
 
 def opening(which: str) -> float:
-    with opened(which, OPENING) as (said, _, third_party):
-        third_party.tell(0)
-        return OPENING / (float(third_party.read()) - said["began"]["at_s"])
+    with opened(which, OPENING) as (took, _, _):
+        return OPENING / took["wall_s"]
+
+
+def opening_cpu(which: str) -> float:
+    with opened(which, OPENING) as (took, _, _):
+        return took["cpu_s"] / OPENING * 1e6
 
 
 FIGURES: dict[str, tuple[Callable[[str], float], str, str]] = {
     "memory": (memory, f"{IDLE:,} idle connections: memory for each", "KiB"),
     "cpu": (cpu, f"{TALKING} connections: processor time for each message", "us"),
-    "opening": (opening, f"{OPENING:,} connections opened", "/s"),
+    "opening": (opening, f"{OPENING:,} connections opened, 64 at once", "/s"),
+    "opening_cpu": (opening_cpu, f"{OPENING:,} connections opened, 64 at once: processor time for each", "us"),
 }
 
 
 def show(name: str, rounds: int) -> None:
     figure, what, unit = FIGURES[name]
-    taken: dict[str, list[float]] = {which: [] for which in KINDS}
+    kinds = [which for which in KINDS if which != "fast" or importlib.util.find_spec("picows") is not None]
+    taken: dict[str, list[float]] = {which: [] for which in kinds}
     for _ in range(rounds):
-        for which in KINDS:
+        for which in kinds:
             taken[which].append(figure(which))
     print(what)
     for which, values in taken.items():
-        shown = f"{statistics.median(values):10.1f} {unit:4} ({min(values):.1f} to {max(values):.1f})"
-        print(f"  {'websockets' if which == 'bare' else 'pydrm':12}{shown}")
-    ratios = [mine / floor for floor, mine in zip(*(taken[which] for which in KINDS), strict=True)]
-    print(f"  {'ratio':12}{statistics.median(ratios):10.2f}      ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+        line = f"  {KINDS[which]:14}{statistics.median(values):10.1f} {unit:4} ({min(values):.1f} to {max(values):.1f})"
+        if which != "bare":
+            ratios = [mine / floor for floor, mine in zip(taken["bare"], values, strict=True)]
+            line = f"{line:50} x {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(line, flush=True)
 
 
 def main() -> int:

@@ -54,6 +54,7 @@ class Config:
         on_unfenced: What to do about a handle that outlives the lease: "exit" the process, or trust the "token".
         readable_variables: What the names of variables begin with that definitions may refer to; None: any.
         readable_directories: Where the files are that definitions may refer to; None: any.
+        websocket_transport: The library that websockets are made with; "picows" needs the extra "fast".
         peers: Every voter's address by name, this node's `advertise` among them if it is one; empty for a cluster of
             one.
         resources: Added if absent once the node has joined.
@@ -81,6 +82,7 @@ class Config:
     checkpoint_interval: float = 1.0
     readable_variables: tuple[str, ...] | None = None
     readable_directories: tuple[Path, ...] | None = None
+    websocket_transport: Literal["websockets", "picows"] = "websockets"
     peers: Mapping[str, str] = MappingProxyType({})
     resources: tuple[Resource, ...] = ()
     sources: tuple[Resource, ...] = ()
@@ -145,6 +147,9 @@ def _checked(said: Said) -> Config:
         checkpoint_interval=said.seconds("checkpoint_interval", 1.0, CHECKPOINT_INTERVAL_RANGE),
         readable_variables=said.texts("readable_variables"),
         readable_directories=_directories(said),
+        websocket_transport=cast(
+            Literal["websockets", "picows"], said.one_of("websocket_transport", "websockets", "picows")
+        ),
         peers=MappingProxyType(peers),
         resources=resources,
         sources=sources,

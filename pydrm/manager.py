@@ -72,6 +72,7 @@ class ResourceManager:
         checkpoint_interval: Seconds; one resource's checkpoints are saved at most once in it.
         readable_variables: What the names of variables must begin with that definitions may refer to; left out: any.
         readable_directories: Where the files must be that definitions may refer to; left out: anywhere.
+        websocket_transport: The library that websockets are made with; "picows" needs the extra "fast".
         resources: Added on start if absent.
         sources: Where further resources come from; added on start if absent. Tables as in the configuration file,
             whose `kind` is "http", "file" or the name of one of the app's; or resources of the kind "source.http" etc.
@@ -106,6 +107,7 @@ class ResourceManager:
         checkpoint_interval: float | None = None,
         readable_variables: Iterable[str] | None = None,
         readable_directories: Iterable[Any] | None = None,
+        websocket_transport: Literal["websockets", "picows"] | None = None,
         resources: Iterable[Resource] = (),
         sources: Iterable[Resource | Mapping[str, Any]] = (),
         budgets: Mapping[str, Mapping[str, float]] | None = None,
@@ -132,6 +134,7 @@ class ResourceManager:
             checkpoint_interval=checkpoint_interval,
             readable_variables=readable_variables,
             readable_directories=readable_directories,
+            websocket_transport=websocket_transport,
             resources=tuple(resources),
             sources=tuple(sources),
             budgets=budgets,
@@ -156,7 +159,12 @@ class ResourceManager:
         self._clock = host.clock
         self._callbacks = Callbacks()
         self._kinds = Kinds(find=partial(installed_kind, clock=host.clock, random=host.random))
-        self._built_in = BuiltIn(self._callbacks, clock=host.clock, random=host.random)
+        self._built_in = BuiltIn(
+            self._callbacks,
+            clock=host.clock,
+            random=host.random,
+            websocket_transport=config.websocket_transport,
+        )
         self._built_in.register(self._kinds)
         self._intake = Intake(self._kinds)
         self._sources = Sources(

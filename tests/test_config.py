@@ -81,6 +81,15 @@ def test_numbers_may_come_from_the_environment() -> None:
     assert (config.give_up_after, config.quarantine, config.checkpoint_interval) == (3, 5.0, 0.5)
 
 
+def test_the_library_that_websockets_are_made_with_is_one_of_two() -> None:
+    assert Config.load(cluster="orders", node="a").websocket_transport == "websockets"
+    environ = {"PYDRM_WEBSOCKET_TRANSPORT": "picows"}
+    assert Config.load(cluster="orders", node="a", environ=environ).websocket_transport == "picows"
+    with pytest.raises(ConfigurationError, match="'websockets' or 'picows'") as refused:
+        Config.load(cluster="orders", node="a", websocket_transport="aiohttp")
+    assert refused.value.field == "websocket_transport"
+
+
 def test_a_whole_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     config = Config.load(written(tmp_path, FILE))
 

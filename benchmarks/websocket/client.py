@@ -1,8 +1,8 @@
 """
 What is measured: so many connections to one server, by `websockets` alone, or as resources of a node of pydrm.
 
-Both have the same options and a callback that counts. Prints a line of JSON for each thing done: when all connections
-are open, and when the messages that were asked for by a number on standard input have arrived.
+Both have the same options and a callback that counts. Each line on standard input is answered with a line of JSON: the
+first, once all connections are open, with what they cost; the others, numbers of messages, when so many have arrived.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -77,15 +77,17 @@ async def bare(url: str, count: int, meter: Meter) -> Callable[[], Awaitable[Non
     return close
 
 
-async def ours(url: str, count: int, meter: Meter) -> Callable[[], Awaitable[None]]:
-    drm = ResourceManager(cluster="bench", node="a")
+async def ours(
+    url: str, count: int, meter: Meter, transport: Literal["websockets", "picows"] = "websockets"
+) -> Callable[[], Awaitable[None]]:
+    drm = ResourceManager(cluster="bench", node="a", websocket_transport=transport)
 
     @drm.on_message("count")
     async def callback(message: Message) -> None:
         meter.add()
 
     await drm.start()
-    yield_started()
+    Begin.at = measure()
     await drm.add(
         [
             Resource(f"r{number}", kind="websocket", url=url + "/{id}?token={token}", on_message="count")
@@ -93,17 +95,16 @@ async def ours(url: str, count: int, meter: Meter) -> Callable[[], Awaitable[Non
         ],
         timeout=60,
     )
-    while sum(row["state"] == "open" for row in drm.resources()) < count:  # noqa: ASYNC110 (nobody tells)
-        await asyncio.sleep(1)
     return drm.stop
 
 
-def yield_started() -> None:
-    """The node has joined: from here on it is about connections."""
-    Begin.at = measure()
+async def fast(url: str, count: int, meter: Meter) -> Callable[[], Awaitable[None]]:
+    return await ours(url, count, meter, "picows")
 
 
 class Begin:
+    """What had been used when it began to be about connections."""
+
     at: dict[str, float]
 
 
@@ -117,19 +118,17 @@ def measure() -> dict[str, float]:
 async def _measure(which: str, url: str, count: int) -> None:
     meter = Meter()
     Begin.at = measure()
-    close = await (ours if which == "ours" else bare)(url, count, meter)
-    _say(began=Begin.at, open=await _at_rest())
+    close = await {"bare": bare, "ours": ours, "fast": fast}[which](url, count, meter)
     loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, sys.stdin.readline)
+    cpu_s = time.process_time()
+    await asyncio.sleep(2)  # reports and the like
+    _say(began=Begin.at, open={**measure(), "cpu_s": cpu_s})
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         cpu_s = time.process_time()
         await meter.take(int(line))
         _say(cpu_s=time.process_time() - cpu_s)
     await close()
-
-
-async def _at_rest() -> dict[str, float]:
-    await asyncio.sleep(2)  # reports and the like
-    return measure()
 
 
 def _say(**values: Any) -> None:

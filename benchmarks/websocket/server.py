@@ -1,9 +1,9 @@
 """
 A third party that costs as little as it can: it accepts whoever comes, and sends the same frame as often as told.
 
-It speaks the protocol by hand, because it shares the machine with what is measured. Prints its port; then each line on
-its standard input, a number, sends so many messages over each connection and prints when, on time.monotonic, the last
-client had come.
+It speaks the protocol by hand, because it shares the machine with what is measured. Prints its port; then when, on
+time.monotonic, as many clients had come as it is told to wait for. After that each line on its standard input, a
+number, sends so many messages over each connection.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["MESSAGE", "main"]
 MESSAGE = b'{"id":1234567,"symbol":"ACME","price":101.25,"size":300,"side":"buy","venue":"XNAS","time":1700000000}'
 _FRAME = bytes((0x81, len(MESSAGE))) + MESSAGE
 _BURST = 16
+_PAUSE_S = 0.03
 _KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
 _BACKLOG = 4096
 
@@ -28,10 +29,9 @@ _BACKLOG = 4096
 class _Connection(asyncio.Protocol):
     """One client's; it reads a request and then nothing of interest."""
 
-    last_at_s = 0.0
-
-    def __init__(self, all: set[_Connection]) -> None:
+    def __init__(self, all: set[_Connection], wanted: int) -> None:
         self._all = all
+        self._wanted = wanted
         self._request = b""
         self.writable = asyncio.Event()
         self.writable.set()
@@ -50,7 +50,8 @@ class _Connection(asyncio.Protocol):
                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
             )
             self._all.add(self)
-            _Connection.last_at_s = time.monotonic()
+            if len(self._all) == self._wanted:
+                print(time.monotonic(), flush=True)
 
     def pause_writing(self) -> None:
         self.writable.clear()
@@ -69,20 +70,20 @@ async def _flood(connections: set[_Connection], count: int) -> None:
         for connection in [*connections]:
             await connection.writable.wait()
             connection.transport.write(burst)
-        await asyncio.sleep(0)
+        # So that a client has read it before there is more: what a message costs depends on how many come at once.
+        await asyncio.sleep(_PAUSE_S)
 
 
-async def _serve() -> None:
+async def _serve(wanted: int) -> None:
     loop = asyncio.get_running_loop()
     connections: set[_Connection] = set()
-    server = await loop.create_server(lambda: _Connection(connections), "127.0.0.1", 0, backlog=_BACKLOG)
+    server = await loop.create_server(lambda: _Connection(connections, wanted), "127.0.0.1", 0, backlog=_BACKLOG)
     print(server.sockets[0].getsockname()[1], flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         await _flood(connections, int(line))
-        print(_Connection.last_at_s, flush=True)
     server.close()
 
 
 def main() -> int:
-    asyncio.run(_serve())
+    asyncio.run(_serve(int(sys.argv[3])))
     return 0

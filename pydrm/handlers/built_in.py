@@ -15,6 +15,7 @@ from pydrm.handlers.redis.stream import RedisStream
 from pydrm.handlers.webhook.kind import Webhook
 from pydrm.handlers.websocket.kind import Websocket
 from pydrm.handlers.websocket.session import Counts
+from pydrm.handlers.websocket.transport import Transport
 
 __all__ = ["BuiltIn"]
 
@@ -22,8 +23,8 @@ __all__ = ["BuiltIn"]
 class BuiltIn:
     """What any of them needs from outside is imported when the first resource of it is opened."""
 
-    def __init__(self, callbacks: Callbacks, *, clock: Clock, random: Random) -> None:
-        self._websocket = Websocket(callbacks, clock=clock, random=random)
+    def __init__(self, callbacks: Callbacks, *, clock: Clock, random: Random, websocket_transport: Transport) -> None:
+        self._websocket = Websocket(callbacks, clock=clock, random=random, transport=websocket_transport)
         self._http_poll = HttpPoll(callbacks, clock=clock, random=random)
         self._redis_pubsub = RedisPubsub(callbacks, clock=clock, random=random)
         self._redis_stream = RedisStream(callbacks, clock=clock)

@@ -57,11 +57,10 @@ async def _connect(hold: Hold | None, family: socket.AddressFamily, address: Any
 
 
 async def _resolve(host: str, port: int) -> list[Address]:
-    with contextlib.suppress(socket.gaierror):
-        # An address as such needs no resolver and no thread; a name does not pass here.
-        return _unique(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
-    return _unique(await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
-
-
-def _unique(found: list[Any]) -> list[Address]:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.inet_pton(family, host)
+            # An address as such needs no resolver and no thread; a name does not pass here.
+            return [(family, (host, port))]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))

@@ -62,7 +62,9 @@ class Secrets:
             TemplateError: A reference is not one.
             SecretMissing: There is no such variable or file, or nothing in it.
         """
-        return cls({reference: await fetch_reference(reference, environment) for reference in references(templates)})
+        values = {reference: await fetch_reference(reference, environment) for reference in references(templates)}
+        # Most have none, and what has is kept for as long as a connection is open.
+        return cls(values) if values else _NONE
 
     def redact(self, text: str) -> str:
         """*text* with every value replaced by its reference, also where it is encoded as in a url or in JSON."""
@@ -91,6 +93,9 @@ async def fetch_reference(reference: str, environment: Mapping[str, str] = os.en
     if reference.startswith("env:"):
         return read_reference(reference, environment)
     return await asyncio.to_thread(read_reference, reference, environment)
+
+
+_NONE = Secrets()
 
 
 def references(templates: Iterable[Json]) -> list[str]:

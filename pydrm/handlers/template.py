@@ -10,6 +10,7 @@ because a definition is data that may come from anywhere.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from string import Formatter
 
 from pydrm.core.resource import Json, Resource
@@ -43,6 +44,8 @@ def render(template: str, values: Mapping[str, str]) -> str:
     Raises:
         TemplateError: A name is unknown, or the braces do not match.
     """
+    if "{" not in template and "}" not in template:
+        return template
     return "".join(literal + (_value(name, values) if name is not None else "") for literal, name in _parts(template))
 
 
@@ -65,21 +68,22 @@ def names_in(template: Json) -> Iterator[str]:
         TemplateError: The braces do not match.
     """
     if isinstance(template, str):
-        yield from (name for _, name in _parts(template) if name is not None)
+        if "{" in template or "}" in template:
+            yield from (name for _, name in _parts(template) if name is not None)
     elif isinstance(template, (list, dict)):
         for item in template.values() if isinstance(template, dict) else template:
             yield from names_in(item)
 
 
-def _parts(template: str) -> list[tuple[str, str | None]]:
+# The same one is gone through for its secrets, and then filled in; and thousands of resources may share it.
+@lru_cache(maxsize=256)
+def _parts(template: str) -> tuple[tuple[str, str | None], ...]:
     """Each piece of text with the name that follows it; None after the last one."""
-    if "{" not in template and "}" not in template:
-        return [(template, None)]
     try:
-        parts = list(_formatter.parse(template))
+        parts = tuple(_formatter.parse(template))
     except ValueError as error:
         raise TemplateError(f"{error}; write {{{{ or }}}} for a brace") from None
-    return [(literal, _name(name, form, conversion)) for literal, name, form, conversion in parts]
+    return tuple((literal, _name(name, form, conversion)) for literal, name, form, conversion in parts)
 
 
 def _name(name: str | None, form: str | None, conversion: str | None) -> str | None:

@@ -143,6 +143,7 @@ class Sockets:
         return self._third_party is not None and self._third_party.connection_count > 0
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_websocket() -> None:
     async def scene() -> None:
         sockets = Sockets()

@@ -132,6 +132,7 @@ def test_a_poller_that_is_held_back_while_it_saves_its_next_due_time_does_not_se
     play(scene)
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_a_429_that_a_websocket_gets_holds_its_group_back() -> None:
     def refuse(connection: ServerConnection, request: Request) -> Response:
         response = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "")

@@ -80,6 +80,7 @@ def nothing_shown(held: Held, caplog: pytest.LogCaptureFixture) -> bool:
     return not any(part in text for part in SHOWN for text in (records, str(held.told), held.handle.detail))
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_the_third_party_gets_them_and_nothing_else_does(secret_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with server() as (url, asked):
@@ -112,6 +113,7 @@ def redirect(connection: ServerConnection, request: Any) -> Any:
     return response
 
 
+@pytest.mark.usefixtures("each_transport")
 @pytest.mark.parametrize("process", [echo, redirect], ids=["echo", "redirect"])
 def test_a_third_party_that_repeats_them_makes_nobody_show_them(
     process: Process, secret_file: Path, caplog: pytest.LogCaptureFixture
@@ -127,6 +129,7 @@ def test_a_third_party_that_repeats_them_makes_nobody_show_them(
         asyncio.run(scene())
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_a_close_reason_that_repeats_them_is_shown_without(secret_file: Path) -> None:
     async def scene() -> None:
         async def turn_away(connection: ServerConnection) -> None:
@@ -145,6 +148,7 @@ def test_a_close_reason_that_repeats_them_is_shown_without(secret_file: Path) ->
     asyncio.run(scene())
 
 
+@pytest.mark.usefixtures("each_transport")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -169,6 +173,7 @@ def test_what_cannot_be_opened_is_said_without_them(
         asyncio.run(scene())
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_an_error_does_not_carry_them_in_its_context(secret_file: Path) -> None:
     """Whatever prints a traceback prints the errors that led to an error too."""
 
@@ -185,6 +190,7 @@ def test_an_error_does_not_carry_them_in_its_context(secret_file: Path) -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_one_that_is_not_there_is_named_and_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
         async with server() as (url, _):
@@ -218,6 +224,7 @@ def test_status_and_resources_of_a_node_do_not_show_them(secret_file: Path, capl
 # --- references ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("each_transport")
 @pytest.mark.parametrize("template", ["{env:1X}", "{env:A-B}", "{env:A.B}", "{file:relative}", "{file:/a\nb}"])
 def test_a_reference_that_cannot_be_one_is_refused_when_it_is_added(template: str) -> None:
     with pytest.raises(InvalidResource) as refused:
@@ -226,6 +233,7 @@ def test_a_reference_that_cannot_be_one_is_refused_when_it_is_added(template: st
     assert refused.value.field == "url"
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_adding_does_not_need_what_only_the_holder_has() -> None:
     Websocket(Callbacks()).validate(Resource("r1", kind="websocket", url="ws://x/?k={env:NOWHERE}&f={file:/no/where}"))
 

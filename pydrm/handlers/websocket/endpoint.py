@@ -14,13 +14,13 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 from websockets.exceptions import InvalidURI
-from websockets.uri import parse_uri
+from websockets.uri import WebSocketURI, parse_uri
 
 from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.definition_fields import TOKEN, FieldReader, Values, Wrong
 from pydrm.handlers.secrets import Secrets
-from pydrm.handlers.template import TemplateError, render, render_json, values_of
+from pydrm.handlers.template import TemplateError, names_in, render, render_json, values_of
 from pydrm.handlers.websocket.options import options_of
 from pydrm.handlers.websocket.resume import Position
 
@@ -95,8 +95,7 @@ class Endpoint:
             values["checkpoint"] = _checkpoint_text(resource, checkpoint)
         values |= _secret_values(resource, secrets)
         read = FieldReader(resource, values)
-        url = read.field("url", _url)
-        uri = read.checked("url", lambda: _parsed(url, resource))
+        url, uri = read.field("url", _url)
         return cls(
             url=url,
             host=uri.host,
@@ -118,13 +117,13 @@ def templates_of(resource: Resource) -> list[Json]:
 def _secret_values(resource: Resource, secrets: Secrets | None) -> Values:
     if secrets is not None:
         return secrets.values
-    values: dict[str, str] = {}
-    for name in _TEMPLATES:
-        try:
-            values |= Secrets.unread([resource.get(name)]).values
-        except TemplateError as error:
-            raise InvalidResource(str(error), resource=resource.id, field=name) from None
-    return values
+    try:
+        return Secrets.unread(templates_of(resource)).values
+    except TemplateError:
+        read = FieldReader(resource, {})
+        for name in _TEMPLATES:
+            read.field(name, lambda template, _: Secrets.unread([template]))
+        raise
 
 
 def _checkpoint_text(resource: Resource, checkpoint: Json | bytes) -> str:
@@ -145,35 +144,26 @@ def _compact(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _parsed(url: str, resource: Resource):  # type: ignore[no-untyped-def]
-    try:
-        return parse_uri(url)
-    except InvalidURI as error:
-        raise Wrong(f"{resource.get('url')!r} cannot be read: {error.msg}") from None
-
-
-def _url(value: Json, values: Values) -> str:
+def _url(value: Json, values: Values) -> tuple[str, WebSocketURI]:
     if value is None:
         raise Wrong("is missing")
     if not isinstance(value, str):
         raise Wrong(f"must be a string, not {value!r}")
     # An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret.
     encoded = {
-        name: quote(text, safe="")
-        for name, text in values.items()
-        if name in ("id", "node", "checkpoint") or ":" in name
+        name: quote(values[name], safe="")
+        for name in names_in(value)
+        if name in values and (name in ("id", "node", "checkpoint") or ":" in name)
     }
     url = render(value, {**values, **encoded})
     if not url.isprintable() or " " in url:
         raise Wrong(f"must not contain spaces or control characters: {value!r}")
     try:
-        parts = urlsplit(url)
-        _ = parts.port  # is read only now, and may be no number
+        return url, parse_uri(url)
+    except InvalidURI as error:
+        raise Wrong(f"{value!r} cannot be used as a url: {error.msg}") from None
     except ValueError:
         raise Wrong(f"{value!r} cannot be read as a url") from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise Wrong(f"must begin with ws:// or wss:// and a host: {value!r}")
-    return url
 
 
 def _headers(value: Json, values: Values) -> dict[str, str]:

@@ -8,33 +8,26 @@ the same token. So there is one place in which retries are paced, for all kinds.
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
 import ssl
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, cast
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from pydrm.agent.hold import Hold
 from pydrm.clock import Clock, Random, SystemClock
 from pydrm.core.resource import Resource
-from pydrm.errors import Fenced, HandlerError, InvalidResource, Permanent, Temporary
+from pydrm.errors import HandlerError, InvalidResource, Permanent, Temporary
 from pydrm.handlers.callbacks import Callback, Callbacks
-from pydrm.handlers.dial import dial
 from pydrm.handlers.secrets import SecretMissing, Secrets
+from pydrm.handlers.websocket.connection import Connection
 from pydrm.handlers.websocket.endpoint import Endpoint, templates_of
 from pydrm.handlers.websocket.refusal import refusal
-from pydrm.handlers.websocket.session import LEAVE_TIMEOUT_S, Counts, Session, leave
+from pydrm.handlers.websocket.session import Counts, Session, leave
+from pydrm.handlers.websocket.transport import Transport, connect_by
 
-__all__ = ["LEAVE_TIMEOUT_S", "Websocket"]
-
-# At its level DEBUG websockets writes down each request with its headers, and so the secrets in them.
-_silent = logging.getLogger(f"{__name__}.connection")
-_silent.disabled = True
+__all__ = ["Websocket"]
 
 
 class Websocket:
@@ -47,12 +40,26 @@ class Websocket:
     nothing piles up here. A callback that raises is logged and counted and costs that message only; one that is
     at work when the hold ends is cancelled.
 
+    Args:
+        transport: The library that connections are made with.
+
     Attributes:
         counts: What did not reach a callback.
+
+    Raises:
+        ConfigurationError: The library of *transport* is not installed.
     """
 
-    def __init__(self, callbacks: Callbacks, *, clock: Clock | None = None, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        callbacks: Callbacks,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        transport: Transport = "websockets",
+    ) -> None:
         self.counts = Counts()
+        self._connect = connect_by(transport)
         self._callbacks = callbacks
         self._clock = clock or SystemClock()
         self._random = random or SystemRandom()
@@ -74,22 +81,15 @@ class Websocket:
         return host if host is not None and "{" not in host else ""
 
     async def run(self, hold: Hold) -> None:
-        try:
-            secrets = await Secrets.read(templates_of(hold.resource))
-        except SecretMissing as missing:
-            raise Temporary(f"{missing} on node {hold.node!r}") from None
+        secrets = await self._secrets(hold)
         endpoint = self._endpoint(hold, secrets)
-        failure = await self._run(hold, endpoint, secrets, self._callback(endpoint, hold))
-        # Not from within `except`: what failed may show the url, and goes wherever an error's context is shown.
-        raise failure
-
-    async def _run(self, hold: Hold, endpoint: Endpoint, secrets: Secrets, callback: Callback | None) -> HandlerError:
-        """Hold it for as long as it goes well; return what to say then."""
-        opened: list[ClientConnection] = []
+        callback = self._callback(endpoint, hold)
+        connection: Connection | None = None
         session: Session | None = None
         try:
             async with asyncio.timeout(endpoint.open_timeout_s):
-                connection = await self._connect(hold, endpoint, opened)
+                tls = self._ssl_context(endpoint.tls_ca) if endpoint.secure else None
+                connection = await self._connect(hold, endpoint, tls)
                 session = Session(connection, endpoint, hold, callback, self.counts)
                 await session.subscribe()
             hold.on_send(session.send)
@@ -97,17 +97,28 @@ class Websocket:
             await session.receive()
         except (OSError, ValueError, WebSocketException) as error:
             if session is not None and session.broken:
-                return Temporary(f"connection lost: {session.broken}")
-            failure = refusal(error, open_timeout_s=endpoint.open_timeout_s, clock=self._clock, random=self._random)
-            failure.args = (secrets.redact(str(failure)),)
-            if isinstance(failure, Temporary) and failure.delay is not None:
-                hold.hold_back(failure.delay, str(failure))
-            return failure
+                failure: HandlerError = Temporary(f"connection lost: {session.broken}")
+            else:
+                failure = self._refusal(error, hold, endpoint, secrets)
         finally:
             hold.on_send(None)
-            for connection in opened:
-                await leave(connection, hold, words=endpoint.unsubscribe if session is not None else ())
-        raise AssertionError("receiving ends by an error only")
+            if connection is not None:
+                await leave(connection, hold, words=endpoint.unsubscribe)
+        # Not from within `except`: what failed may show the url, and goes wherever an error's context is shown.
+        raise failure
+
+    async def _secrets(self, hold: Hold) -> Secrets:
+        try:
+            return await Secrets.read(templates_of(hold.resource))
+        except SecretMissing as missing:
+            raise Temporary(f"{missing} on node {hold.node!r}") from None
+
+    def _refusal(self, error: Exception, hold: Hold, endpoint: Endpoint, secrets: Secrets) -> HandlerError:
+        failure = refusal(error, open_timeout_s=endpoint.open_timeout_s, clock=self._clock, random=self._random)
+        failure.args = (secrets.redact(str(failure)),)
+        if isinstance(failure, Temporary) and failure.delay is not None:
+            hold.hold_back(failure.delay, str(failure))
+        return failure
 
     def _endpoint(self, hold: Hold, secrets: Secrets) -> Endpoint:
         checkpoint = hold.last_checkpoint
@@ -127,47 +138,6 @@ class Websocket:
             raise Permanent(f"no callback {endpoint.on_message!r} is registered on node {hold.node!r}")
         return callback
 
-    async def _connect(self, hold: Hold, endpoint: Endpoint, opened: list[ClientConnection]) -> ClientConnection:
-        """Connect; what has to be closed is put into *opened*, even if this fails half-way."""
-        options: dict[str, Any] = {}
-        sock: socket.socket | None = None
-        if endpoint.secure:
-            options["ssl"] = self._ssl_context(endpoint.tls_ca)
-        if endpoint.proxy is None:
-            sock = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.open_timeout_s)
-            options["sock"] = sock
-
-        def create(*arguments: Any, **keywords: Any) -> ClientConnection:
-            connection = (
-                _Proxied(hold, *arguments, **keywords) if sock is None else ClientConnection(*arguments, **keywords)
-            )
-            opened.append(connection)
-            return connection
-
-        try:
-            return await connect(
-                endpoint.url,
-                additional_headers=endpoint.headers,
-                subprotocols=cast("Any", list(endpoint.subprotocols) or None),
-                compression="deflate" if endpoint.compresses else None,
-                proxy=endpoint.proxy,
-                open_timeout=None,
-                close_timeout=LEAVE_TIMEOUT_S,
-                ping_interval=endpoint.ping_interval_s,
-                ping_timeout=endpoint.ping_timeout_s,
-                max_size=endpoint.max_size,
-                max_queue=endpoint.queue,
-                # So that `send` returns only when the operating system has all of it.
-                write_limit=0,
-                logger=_silent,
-                create_connection=cast("type[ClientConnection]", create),
-                **options,
-            )
-        finally:
-            # From then on the transport owns the socket and closes it.
-            if sock is not None and not opened:
-                sock.close()
-
     def _ssl_context(self, ca: str) -> ssl.SSLContext:
         """One for each CA file: reading the system's takes tens of milliseconds, and each has its own memory."""
         if not ca:
@@ -184,23 +154,3 @@ class Websocket:
             except OSError as error:
                 raise OSError(f"tls_ca {ca}: {error}") from None
         return known[1]
-
-
-class _Proxied(ClientConnection):
-    """
-    A connection through a proxy, whose socket websockets makes itself.
-
-    It can be guarded only once the proxy has made the way to the third party free; until then the
-    Fence knows that there may be a handle, but could not cut it for the app's loop.
-    """
-
-    def __init__(self, hold: Hold, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._hold = hold
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        try:
-            self._hold.guard(transport.get_extra_info("socket"))
-        except Fenced:
-            self.transport.abort()

@@ -29,7 +29,7 @@ QUEUE_MAX = 1_000_000
 MESSAGE_BYTES_DEFAULT = 1024 * 1024
 MESSAGE_BYTES_MAX = 256 * 1024 * 1024
 
-_OPTIONS = (
+_OPTIONS = {
     "subprotocols",
     "on_message",
     "open_timeout",
@@ -43,7 +43,7 @@ _OPTIONS = (
     "max_size",
     "compression",
     "tls_ca",
-)
+}
 _KNOWN_OPTIONS_MAX = 256
 _known_options: dict[tuple[object, ...], dict[str, Any]] = {}
 
@@ -58,8 +58,7 @@ def options_of(resource: Resource, read: FieldReader, *, secure: bool) -> dict[s
     Thousands of resources have the same, and reading it is much of what opening one costs: so it is read once.
     """
     # With the types, because True equals 1.
-    said = ((name, resource.get(name)) for name in _OPTIONS)
-    key = (secure, *((name, type(value), value) for name, value in said if value is not None))
+    key = (secure, *((name, type(value), value) for name, value in resource.fields.items() if name in _OPTIONS))
     try:
         if key in _known_options:
             return _known_options[key]

@@ -14,29 +14,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 import attrs
 import msgspec
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
-from websockets.protocol import State
 
 from pydrm.agent.hold import Hold, Message
 from pydrm.core.resource import Json
 from pydrm.errors import Fenced, InvalidResource, Temporary
 from pydrm.handlers.callbacks import Callback
+from pydrm.handlers.websocket.connection import LEAVE_TIMEOUT_S, Connection
 from pydrm.handlers.websocket.endpoint import Endpoint
 
-__all__ = ["LEAVE_TIMEOUT_S", "Counts", "Session", "leave"]
+__all__ = ["Counts", "Session", "leave"]
 
 logger = logging.getLogger(__name__)
 
-# How long a third party may take to answer a close. The next holder waits for it, and longer than this
-# it is not worth: an abort frees the connection just as well.
-LEAVE_TIMEOUT_S = 0.25
-
 _decode = msgspec.json.Decoder().decode
+
+Receiving = Callable[["_Idle | None"], Coroutine[Any, Any, NoReturn]]
 
 
 @attrs.define
@@ -63,8 +61,10 @@ class Session:
         broken: Why this side cut the connection; "" if it did not.
     """
 
+    __slots__ = ("_callback", "_complained", "_connection", "_counts", "_endpoint", "_hold", "broken")
+
     def __init__(
-        self, connection: ClientConnection, endpoint: Endpoint, hold: Hold, callback: Callback | None, counts: Counts
+        self, connection: Connection, endpoint: Endpoint, hold: Hold, callback: Callback | None, counts: Counts
     ) -> None:
         self.broken = ""
         self._connection = connection
@@ -86,25 +86,28 @@ class Session:
             Temporary: The connection is over; nothing was sent.
             ConnectionClosed: It was lost meanwhile.
         """
-        if self._connection.state is not State.OPEN:
+        if not self._connection.is_open:
             raise Temporary("the connection is being closed")
         await self._connection.send(data)
 
-    async def receive(self) -> None:
+    def receive(self) -> Coroutine[Any, Any, NoReturn]:
         """Deliver what arrives until the connection is lost, which is the only way in which this ends."""
-        idle = _Idle(self._endpoint.idle_timeout_s, self._cut) if self._endpoint.idle_timeout_s is not None else None
-        try:
-            if self._endpoint.when_full == "wait":
-                await self._receive(idle)
-            else:
-                await self._receive_apart(idle)
-        finally:
-            if idle is not None:
-                idle.stop()
+        # Not a coroutine of its own: one more that waits is some hundred bytes more for each connection.
+        receiving = self._receive if self._endpoint.when_full == "wait" else self._receive_apart
+        if self._endpoint.idle_timeout_s is None:
+            return receiving(None)
+        return self._while_heard(receiving, self._endpoint.idle_timeout_s)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
-    async def _receive(self, idle: _Idle | None) -> None:
+    async def _while_heard(self, receiving: Receiving, timeout_s: float) -> NoReturn:
+        idle = _Idle(timeout_s, self._cut)
+        try:
+            await receiving(idle)
+        finally:
+            idle.stop()
+
+    async def _receive(self, idle: _Idle | None) -> NoReturn:
         recv, deliver = self._connection.recv, self._deliver
         while True:
             data = await recv()
@@ -115,7 +118,7 @@ class Session:
             await deliver(data)
             idle.heard()
 
-    async def _receive_apart(self, idle: _Idle | None) -> None:
+    async def _receive_apart(self, idle: _Idle | None) -> NoReturn:
         queue = _Queue(self._endpoint.queue)
         delivering = asyncio.create_task(self._deliver_all(queue), name=f"pydrm {self._hold.resource.id} queue")
         try:
@@ -130,7 +133,7 @@ class Session:
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)
 
-    async def _fill(self, queue: _Queue, delivering: asyncio.Task[None], idle: _Idle | None) -> None:
+    async def _fill(self, queue: _Queue, delivering: asyncio.Task[None], idle: _Idle | None) -> NoReturn:
         while True:
             data = await self._connection.recv()
             if idle is not None:
@@ -198,28 +201,25 @@ class Session:
 
     def _cut(self, why: str) -> None:
         self.broken = self.broken or why
-        self._connection.transport.abort()
+        self._connection.abort()
 
     def _fields(self) -> dict[str, object]:
         return {"resource": self._hold.resource.id, "token": self._hold.token, "node": self._hold.node}
 
 
-async def leave(connection: ClientConnection, hold: Hold, *, words: tuple[str, ...] = ()) -> None:
+async def leave(connection: Connection, hold: Hold, *, words: tuple[str, ...] = ()) -> None:
     """Close politely, after *words*, while there is a right to; then for certain."""
-    transport = getattr(connection, "transport", None)
-    if transport is None:
-        return
     try:
         if hold.valid:
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                if connection.state is State.OPEN:
+                if connection.is_open:
                     for word in words:
                         await connection.send(word)
                 await connection.close()
     except (TimeoutError, ConnectionClosed):
         pass
     finally:
-        transport.abort()
+        connection.abort()
 
 
 class _Queue:

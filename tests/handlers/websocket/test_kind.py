@@ -23,6 +23,8 @@ from pydrm.handlers.websocket.kind import Websocket
 from pydrm.testing.held import Held, until
 from pydrm.testing.third_party import ThirdParty
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(scene())

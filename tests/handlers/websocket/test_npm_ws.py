@@ -29,6 +29,8 @@ from pydrm.testing.held import Held, until
 
 SERVER = Path(__file__).with_name("ws_server.js")
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 
 def _environment() -> dict[str, str]:
     places = [os.environ.get("PYDRM_NODE_MODULES", ""), os.environ.get("NODE_PATH", ""), "/usr/share/nodejs"]

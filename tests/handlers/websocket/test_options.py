@@ -29,6 +29,8 @@ from tests.handlers.self_signed import SelfSigned
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
     async def limited() -> None:

@@ -1,0 +1,86 @@
+"""
+`connect`: a connection made with the package `websockets`, which knows every field of a resource.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from functools import partial
+from typing import Any, cast
+
+import websockets.asyncio.client
+from websockets.protocol import State
+
+from pydrm.agent.hold import Hold
+from pydrm.errors import Fenced
+from pydrm.handlers.dial import dial
+from pydrm.handlers.websocket.connection import LEAVE_TIMEOUT_S, Connection
+from pydrm.handlers.websocket.endpoint import Endpoint
+
+__all__ = ["connect"]
+
+# At its level DEBUG websockets writes down each request with its headers, and so the secrets in them.
+_silent = logging.getLogger(f"{__name__}.connection")
+_silent.disabled = True
+
+
+async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) -> Connection:
+    options: dict[str, Any] = {} if tls is None else {"ssl": tls}
+    if endpoint.proxy is None:
+        options["sock"] = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.open_timeout_s)
+        options["create_connection"] = _Connection
+    else:
+        options["create_connection"] = partial(_Proxied, hold)
+    connection = await websockets.asyncio.client.connect(
+        endpoint.url,
+        additional_headers=endpoint.headers,
+        subprotocols=cast("Any", list(endpoint.subprotocols) or None),
+        compression="deflate" if endpoint.compresses else None,
+        proxy=endpoint.proxy,
+        open_timeout=None,
+        close_timeout=LEAVE_TIMEOUT_S,
+        ping_interval=endpoint.ping_interval_s,
+        ping_timeout=endpoint.ping_timeout_s,
+        max_size=endpoint.max_size,
+        max_queue=endpoint.queue,
+        # So that `send` returns only when the operating system has all of it.
+        write_limit=0,
+        logger=_silent,
+        **options,
+    )
+    # What was said then is an eighth of what a connection keeps in memory, and nobody asks for it any more.
+    connection.request = None
+    if connection.response is not None:
+        connection.response.headers.clear()
+    return cast("_Connection", connection)
+
+
+class _Connection(websockets.asyncio.client.ClientConnection):
+    @property
+    def is_open(self) -> bool:
+        return self.state is State.OPEN
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+
+class _Proxied(_Connection):
+    """
+    A connection through a proxy, whose socket websockets makes itself.
+
+    It can be guarded only once the proxy has made the way to the third party free; until then the
+    Fence knows that there may be a handle, but could not cut it for the app's loop.
+    """
+
+    def __init__(self, hold: Hold, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._hold = hold
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        try:
+            self._hold.guard(transport.get_extra_info("socket"))
+        except Fenced:
+            self.transport.abort()
