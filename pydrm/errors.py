@@ -128,7 +128,7 @@ class Temporary(HandlerError):
     Opening failed for now.
 
     Attributes:
-        delay: Seconds until the next try; None leaves it to the backoff.
+        delay: Seconds until the next try, a day at most; None leaves it to the backoff.
     """
 
     def __init__(self, message: str = "", *, delay: float | None = None) -> None:

@@ -216,13 +216,13 @@ class Checkpoints:
         return await ask(self._proposer, command) if command is not None else None
 
     def _settle(self, batch: dict[int, _Noted], answer: Answer) -> None:
-        refused = answer.missing if isinstance(answer, Done) else [noted.key[0] for noted in batch.values()]
+        refused = answer.missing if isinstance(answer, Done) else [str(token) for token in batch]
         from_s = self._clock.now() + self._interval_s
         for token, noted in batch.items():
             newest = self._noted.get(token)
             if newest is noted:
                 del self._noted[token]
-            if noted.key[0] in refused:
+            if str(token) in refused:
                 self._refuse(token, noted)
                 continue
             if newest is not None:

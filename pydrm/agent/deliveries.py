@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Generic, TypeVar
 
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.cluster import ANSWER_TIMEOUT_S, Cluster, Proposer
+from pydrm.agent.detail import shown
 from pydrm.agent.ledger_watch import LedgerWatch
-from pydrm.agent.outbox import BATCH_ITEMS_MAX
+from pydrm.agent.outbox import fitting
 from pydrm.clock import Clock
 from pydrm.core.answers import Done
 from pydrm.core.commands import Command, PauseResources
@@ -157,7 +157,7 @@ class Desk:
             DrmError: Nothing can be said any more; the claim may be left open.
         """
         settlement = Settlement(
-            self.resource, self._token, event, attempt, verdict, delay_ms=round(delay_s * 1000), reason=reason
+            self.resource, self._token, event, attempt, verdict, delay_ms=round(delay_s * 1000), reason=shown(reason)
         )
         await self._deliveries.settlements.put(settlement)
 
@@ -168,7 +168,7 @@ class Desk:
         Raises:
             DrmError: It is not known whether it is.
         """
-        pause = PauseResources((self.resource,), reason)
+        pause = PauseResources((self.resource,), shown(reason))
         await self._deliveries.cluster.propose(pause, timeout=ANSWER_TIMEOUT_S)
 
     def close(self) -> None:
@@ -204,7 +204,11 @@ class _Counter(Generic[T]):
         said: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[said] = item
         self._any.set()
-        await said
+        try:
+            await said
+        finally:
+            # Nobody waits for it any more; what is under way stays so.
+            self._waiting.pop(said, None)
 
     def clear(self) -> None:
         self._life += 1
@@ -219,7 +223,8 @@ class _Counter(Generic[T]):
                 while not self._waiting:
                     self._any.clear()
                     await self._any.wait()
-                batch = dict(islice(self._waiting.items(), BATCH_ITEMS_MAX))
+                # As many as one command has room for.
+                batch = dict(zip(self._waiting, fitting(self._waiting.values()), strict=False))
                 for said in batch:
                     del self._waiting[said]
                 say = tasks.create_task(self._say(batch))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from math import isnan
 from typing import Protocol
 
 from pydrm.agent.backoff import Backoff
@@ -38,6 +39,9 @@ NEXT_TRY_SHOWN_S = 1.0
 
 # How long to leave it alone once another node was asked for, for the cluster to decide.
 DECISION_S = 1.0
+
+# No handler waits for longer, whatever it says; a third party may have told it.
+DELAY_MAX_S = 86_400.0
 
 
 class Gate(Protocol):
@@ -215,7 +219,7 @@ class Handle:
             self._note_failure(Condition.FAILED, told_by(error) or "the handler gave up for good")
             return None
         except Temporary as error:
-            return self._failed(told_by(error) or "the handler asked for another try", delay=error.delay)
+            return self._failed(told_by(error) or "the handler asked for another try", delay=_delay_of(error))
         except Exception as error:  # noqa: BLE001 (the border to code that is not ours: it must not end the agent)
             return self._failed(f"{type(error).__name__}: {told_by(error)}", error)
         return self._failed("the handler returned by itself")
@@ -231,7 +235,6 @@ class Handle:
             self._failures += 1
             gives_up = self.stage is Stage.LIVE and 0 < self._give_up_after <= self._failures
             delay = max(self._backoff.next_s(), DECISION_S if gives_up else 0.0)
-        delay = max(delay, 0.0)
         next_try_ms = round((self._clock.wall() + delay) * 1000) if delay > NEXT_TRY_SHOWN_S else 0
         self._note_failure(Condition.RETRYING, detail, error, next_try_ms)
         if gives_up:
@@ -282,3 +285,11 @@ class Handle:
 
     def _fields(self) -> dict[str, object]:
         return {"resource": self.key[0], "token": self.token, "node": self._hold.node if self._hold else ""}
+
+
+def _delay_of(error: Temporary) -> float | None:
+    """How long it wants to wait, a day at most; None if it does not say so in seconds."""
+    delay = error.delay
+    if isinstance(delay, bool) or not isinstance(delay, (int, float)) or isnan(delay):
+        return None
+    return float(min(max(delay, 0), DELAY_MAX_S))

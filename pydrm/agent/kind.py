@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
+from pydrm.agent.detail import told_by
 from pydrm.agent.hold import Hold
 from pydrm.core.resource import KIND_BYTES_MAX, Resource
 from pydrm.errors import ConfigurationError, Permanent
@@ -86,8 +87,8 @@ class Kinds:
         """Like `get`; if it cannot be had on *node*, though it could where the resource was added, one that says so."""
         try:
             kind = self.get(name)
-        except ConfigurationError as error:
-            return _Unusable(str(error))
+        except Exception as error:  # noqa: BLE001 (the border to what packages bring: it must not end the agent)
+            return _Unusable(told_by(error) or type(error).__name__)
         return kind or _Unusable(f"kind {name!r} is not registered on node {node!r}")
 
     def __iter__(self) -> Iterator[str]:

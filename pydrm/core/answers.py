@@ -40,8 +40,8 @@ class Done(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="done"
         number: Join: the incarnation. AddVoter, RemoveVoter: the voters' new revision.
         created, updated, unchanged, removed: How many resources. Publish: how many subscriptions matched (*created*),
             and whether its id was published before (*unchanged*). ReplayDeliveries, ForgetPublished: how many.
-        missing: Remove-, Pause-, ResumeResources: the ids that were not there. SaveCheckpoints: those of others.
-            TakePermits: those that were not granted.
+        missing: Remove-, Pause-, ResumeResources: the ids that were not there. SaveCheckpoints: the tokens that are
+            over. TakePermits: those that were not granted.
         foreign: Add-, RemoveResources by a source: the ids that somebody else owns, which were left as they are.
     """
 

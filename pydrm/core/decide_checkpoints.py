@@ -28,7 +28,7 @@ def decide_save(state: State, command: SaveCheckpoints) -> Decision:
     missing = []
     for save in command.saves:
         if not save_one(draft, (node.name, node.incarnation), (save.resource, save.slot), save.token, save.value):
-            missing.append(save.resource)
+            missing.append(str(save.token))
     return Decision(Done(missing=tuple(missing)), tuple(draft.changes))
 
 

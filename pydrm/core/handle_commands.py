@@ -90,7 +90,7 @@ class Save(msgspec.Struct, frozen=True, gc=False):
 
 
 class SaveCheckpoints(msgspec.Struct, frozen=True, gc=False):
-    """How far the node's handlers have got. Those under a token that is over are named in `Done.missing`."""
+    """How far the node's handlers have got. Tokens that are over are named in `Done.missing`."""
 
     node: str
     incarnation: int

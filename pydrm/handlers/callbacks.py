@@ -10,7 +10,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from pydrm.errors import ConfigurationError
+from pydrm.agent.hold import Hold
+from pydrm.errors import ConfigurationError, Permanent
 
 __all__ = ["Callback", "Callbacks"]
 
@@ -36,6 +37,18 @@ class Callbacks:
         if name in self._callbacks:
             raise ConfigurationError(f"{name!r} is registered already", field="on_message")
         self._callbacks[name] = callback
+
+    def named_by(self, hold: Hold, name: str) -> Callback | None:
+        """
+        The one that the definition names; None if it names none, "".
+
+        Raises:
+            Permanent: There is none on this node, though there was one where the resource was added.
+        """
+        callback = self._callbacks.get(name)
+        if name and callback is None:
+            raise Permanent(f"no callback {name!r} is registered on node {hold.node!r}")
+        return callback
 
     def get(self, name: str) -> Callback | None:
         return self._callbacks.get(name)

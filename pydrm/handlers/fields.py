@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.secrets import Secrets
 from pydrm.handlers.template import TemplateError, render, values_of
 
 __all__ = ["Fields"]
@@ -22,11 +23,35 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Fields:
-    """All methods raise `InvalidResource`, which names the field, when it cannot be used."""
+    """
+    All methods raise `InvalidResource`, which names the field, when it cannot be used.
 
-    def __init__(self, resource: Resource, *, node: str, token: int) -> None:
+    Args:
+        may_hold_secrets: The fields in which references to secrets may stand.
+        secrets: What these stand for; None: none are there yet, and the rest is checked.
+    """
+
+    def __init__(
+        self,
+        resource: Resource,
+        *,
+        node: str,
+        token: int,
+        may_hold_secrets: tuple[str, ...] = (),
+        secrets: Secrets | None = None,
+    ) -> None:
         self._resource = resource
         self._values = values_of(resource, node=node, token=token)
+        for name in may_hold_secrets:
+            try:
+                self._values |= (secrets or Secrets.unread([resource.get(name)])).values
+            except TemplateError as error:
+                raise self.wrong(name, str(error)) from None
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """What templates may use."""
+        return self._values
 
     def wrong(self, name: str, message: str) -> InvalidResource:
         return InvalidResource(message, resource=self._resource.id, field=name)
@@ -43,16 +68,17 @@ class Fields:
             raise self.wrong(name, str(error)) from None
 
     def url(self, name: str, schemes: tuple[str, ...]) -> tuple[str, SplitResult]:
-        """A url with a host; also in its parts. `{id}` and `{node}` in it are percent-encoded."""
+        """A url with a host; also in its parts. `{id}`, `{node}` and secrets in it are percent-encoded."""
         value = self.raw(name)
         if value is None:
             raise self.wrong(name, "is missing")
         if not isinstance(value, str):
             raise self.wrong(name, f"must be a string, not {value!r}")
         # An id may hold anything, so it must not end the part of the url that it stands in.
-        values = dict(self._values)
-        for key in values.keys() & {"id", "node"}:
-            values[key] = quote(values[key], safe="")
+        values = {
+            key: quote(text, safe="") if key in ("id", "node") or ":" in key else text
+            for key, text in self._values.items()
+        }
         url = self.render(name, value, values)
         # What is said of it is said of the template: what stands for a secret is filled in by now.
         if not url.isprintable() or " " in url:

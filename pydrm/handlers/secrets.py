@@ -9,25 +9,37 @@ that pydrm says holds a value: complaints show the template, and what comes from
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from urllib.parse import quote
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+from urllib.parse import quote, quote_plus
 
 import attrs
 
+from pydrm.agent.hold import Hold
 from pydrm.core.resource import Json
+from pydrm.errors import HandlerError, InvalidResource, Temporary
 from pydrm.handlers.template import SECRET_SOURCES, TemplateError, names_in
 
-__all__ = ["SECRET_BYTES_MAX", "SecretMissing", "Secrets", "fetch_reference", "read_reference", "references"]
+__all__ = ["SECRET_BYTES_MAX", "SecretMissing", "Secrets", "fetch_reference", "read_reference", "reading", "references"]
 
 SECRET_BYTES_MAX = 64 * 1024
+READ_TIMEOUT_S = 10.0
 
 # IEEE Std 1003.1, section 8.1: names that every shell can set.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLACEHOLDER = "secret"
+
+_readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="pydrm secrets")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SecretMissing(Exception):
@@ -42,6 +54,19 @@ class Secrets:
     """
 
     values: Mapping[str, str] = attrs.field(factory=dict)
+
+    @classmethod
+    async def held(cls, hold: Hold, fields: Iterable[str]) -> Secrets:
+        """
+        Those of *hold*'s resource in *fields*, for this run of its handler.
+
+        Raises:
+            Temporary: One is not to be had: another node may have it, and somebody may put it there.
+        """
+        try:
+            return await cls.read(hold.resource.get(field) for field in fields)
+        except SecretMissing as missing:
+            raise Temporary(f"{missing} on node {hold.node!r}") from None
 
     @classmethod
     def unread(cls, templates: Iterable[Json]) -> Secrets:
@@ -66,11 +91,38 @@ class Secrets:
         # Most have none, and what has is kept for as long as a connection is open.
         return cls(values) if values else _NONE
 
+    def fill(self, plan: Callable[[], T]) -> T:
+        """What *plan* makes of them. The definition was checked; so what cannot be used is a secret, and may change."""
+        try:
+            return plan()
+        except InvalidResource as error:
+            if not self.values:
+                raise
+            raise Temporary(f"what its templates stand for cannot be used: {error}") from None
+
+    @contextlib.contextmanager
+    def redacted(self) -> Iterator[None]:
+        """What a handler raises in this is told without the values, and without what led to it."""
+        failure: HandlerError | None = None
+        try:
+            yield
+        except HandlerError as error:
+            failure = error
+        if failure is not None:
+            failure.args = (self.redact(str(failure)),)
+            # They go wherever an error is shown.
+            failure.__cause__ = failure.__context__ = None
+            raise failure
+
     def redact(self, text: str) -> str:
         """*text* with every value replaced by its reference, also where it is encoded as in a url or in JSON."""
         for reference, value in sorted(self.values.items(), key=lambda item: -len(item[1])):
-            for shown in {value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]}:
+            for shown in {value, json.dumps(value)[1:-1], repr(value)[1:-1]}:
                 text = text.replace(shown, f"{{{reference}}}")
+            for shown in {quote(value, safe=""), quote(value), quote_plus(value)}:
+                # Who repeats a url may write "%2f" for "%2F" (RFC 3986, section 6.2.2.1).
+                parts = re.split(re.escape(shown), text, flags=re.IGNORECASE)
+                text = f"{{{reference}}}".join(parts)
         return text
 
 
@@ -89,10 +141,24 @@ def read_reference(reference: str, environment: Mapping[str, str] = os.environ) 
 
 
 async def fetch_reference(reference: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The same for an event loop: a file is read in a thread, since it may be on a network."""
+    """The same for an event loop."""
     if reference.startswith("env:"):
         return read_reference(reference, environment)
-    return await asyncio.to_thread(read_reference, reference, environment)
+    return await reading(read_reference, reference, environment)
+
+
+async def reading(read: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """
+    What *read* returns, in a thread: a secret's file may be on a network.
+
+    Raises:
+        SecretMissing: It takes too long. The threads are few and for this only, so that nothing else waits with it.
+    """
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await asyncio.get_running_loop().run_in_executor(_readers, partial(read, *arguments, **keywords))
+    except TimeoutError:
+        raise SecretMissing(f"what secrets stand for was not read within {READ_TIMEOUT_S:g} s") from None
 
 
 _NONE = Secrets()
@@ -121,7 +187,10 @@ def references(templates: Iterable[Json]) -> list[str]:
 
 def _content(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
+        # Not to wait for whoever writes, should it be a pipe.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SecretMissing(f"{{file:{path}}} is no file")
             data = file.read(SECRET_BYTES_MAX + 1)
     except OSError as error:
         raise SecretMissing(f"{{file:{path}}} cannot be read: {error.strerror}") from None

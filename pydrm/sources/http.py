@@ -21,7 +21,7 @@ from pydrm.clock import Clock
 from pydrm.core.resource import Json, Resource
 from pydrm.engine.codec import UNREADABLE
 from pydrm.handlers.retry_after import retry_after_s
-from pydrm.handlers.secrets import SecretMissing, Secrets
+from pydrm.handlers.secrets import SecretMissing, Secrets, reading
 from pydrm.sources.entries import list_at
 from pydrm.sources.fetching import Api, Fetched, Fetcher, FetchFailed
 from pydrm.sources.fields import Fields
@@ -71,8 +71,7 @@ class _HttpFetcher:
 
     async def fetch(self, known: Mapping[str, Json]) -> Fetched | None:
         found: dict[str, str] = {}
-        # A secret's file may be on a network.
-        url, headers, body = await asyncio.to_thread(self._reveal, found)
+        url, headers, body = await self._revealed(found)
         try:
             return await self._fetch(known, url, headers, body)
         except FetchFailed as error:
@@ -114,18 +113,21 @@ class _HttpFetcher:
         if self._client is not None:
             await self._client.close()
 
+    async def _revealed(self, found: dict[str, str]) -> tuple[str, dict[str, str], Json]:
+        try:
+            return await reading(self._reveal, found)
+        except SecretMissing as error:
+            raise FetchFailed(f"{error} on this node") from None
+
     def _reveal(self, found: dict[str, str]) -> tuple[str, dict[str, str], Json]:
         """Reads files. *found* is given the secrets that are in it."""
         request, hold = self._request, self._hold
         assignment = {"id": hold.resource.id, "node": hold.node, "token": str(hold.token)}
         # An id may hold anything, so it must not end the part of the url that it stands in.
         quoted = {name: quote(value, safe="") for name, value in assignment.items()}
-        try:
-            url = revealed(request.url, quoted, found=found)
-            headers = {name: str(revealed(value, assignment, found=found)) for name, value in request.headers.items()}
-            return str(url), headers, revealed(request.body, {}, found=found)
-        except SecretMissing as error:
-            raise FetchFailed(f"{error} on this node") from None
+        url = revealed(request.url, quoted, found=found)
+        headers = {name: str(revealed(value, assignment, found=found)) for name, value in request.headers.items()}
+        return str(url), headers, revealed(request.body, {}, found=found)
 
     def _conditions(self, known: Mapping[str, Json]) -> dict[str, str]:
         conditions = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("last_modified")}

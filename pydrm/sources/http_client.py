@@ -1,5 +1,5 @@
 """
-`Client`: one answer at a time, read whole up to a limit. The one module of the sources that knows aiohttp.
+`Client`: one answer at a time, read whole up to a limit. It knows aiohttp, and is imported when a source needs it.
 
 Redirects are not followed: they would take the headers, and what is in them, to wherever the other end says.
 """
@@ -17,11 +17,10 @@ import attrs
 from pydrm.agent.hold import Hold
 from pydrm.core.resource import Json
 from pydrm.errors import Fenced
+from pydrm.handlers.http_exchange import TooLong, read_body, trouble
 from pydrm.sources.fetching import FetchFailed
 
 __all__ = ["Answered", "Client"]
-
-CHUNK_BYTES = 64 * 1024
 
 
 @attrs.frozen
@@ -73,28 +72,15 @@ class Client:
                 async with self._session.request(
                     method, url, headers=headers, allow_redirects=False, **sent
                 ) as response:
-                    content = await _read(response, bytes_max)
+                    content = await read_body(response, bytes_max)
                     link = response.links["next"]["url"] if "next" in response.links else ""
                     return Answered(response.status, response.headers, str(link), content)
         except TimeoutError:
             raise FetchFailed(f"no answer within {timeout_s:g} s") from None
-        except aiohttp.ClientConnectorError as error:
-            raise FetchFailed(f"cannot connect to {error.host}:{error.port}: {error.os_error}") from None
+        except TooLong as error:
+            raise FetchFailed(f"{error} (max_bytes)") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Its text may hold the whole url.
-            raise FetchFailed(f"the request failed: {type(error).__name__}") from None
+            raise FetchFailed(trouble(error)) from None
 
     async def close(self) -> None:
         await self._session.close()
-
-
-async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
-    chunks, size = [], 0
-    # Unpacked as it is read, so that a small answer that unpacks to a huge one is cut off as well.
-    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > bytes_max:
-            response.close()
-            raise FetchFailed(f"the answer is longer than {bytes_max} bytes (max_bytes)")
-    return b"".join(chunks)

@@ -1,7 +1,7 @@
 """
 `Client`: requests over connections that all resources of a manager share, read up to a limit.
 
-This is the one module of the handlers that knows aiohttp, and it is imported when the first resource needs it.
+It knows aiohttp, and is imported when the first resource needs it.
 
 Right before a request is written it is asked once more whether its hold is valid. Connecting may take seconds, in which
 a lease can end: a loop that was blocked for so long must not send what it had prepared before it hears of that.
@@ -21,10 +21,9 @@ from yarl import URL
 
 from pydrm.agent.hold import Hold
 from pydrm.errors import Fenced
+from pydrm.handlers.http_exchange import read_body, trouble
 
-__all__ = ["Client", "Fetched", "TooLong", "Unreachable"]
-
-READ_BYTES = 64 * 1024
+__all__ = ["Client", "Fetched", "Unreachable"]
 
 _hold: ContextVar[Hold] = ContextVar("pydrm_hold")
 
@@ -39,10 +38,6 @@ def _within(seconds: float) -> aiohttp.ClientTimeout:
 
 class Unreachable(Exception):
     """There was no whole response in time; the message says why."""
-
-
-class TooLong(Exception):
-    """The body is longer than it may be."""
 
 
 @attrs.frozen
@@ -92,12 +87,12 @@ class Client:
             async with self._session.request(
                 method, _parsed(url), headers=headers, data=body, allow_redirects=False, timeout=_within(timeout_s)
             ) as response:
-                content = b"" if method == "HEAD" else await _read(response, bytes_max)
+                content = b"" if method == "HEAD" else await read_body(response, bytes_max)
                 return Fetched(response.status, response.headers, content)
         except TimeoutError:
             raise Unreachable(f"no response within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable(str(error) or type(error).__name__) from error
+            raise Unreachable(trouble(error)) from error
 
     async def close(self) -> None:
         await self._session.close()
@@ -109,21 +104,3 @@ class _Request(aiohttp.ClientRequest):
         if not hold.valid:
             raise Fenced(f"resource {hold.resource.id!r}: token {hold.token} was over before a request was sent")
         return await super().send(conn)
-
-
-async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
-    length = response.content_length
-    if length is not None and length <= bytes_max and "Content-Encoding" not in response.headers:
-        return await response.read()
-    if length is not None and length > bytes_max:
-        response.close()
-        raise TooLong(f"the body has {length} bytes, more than {bytes_max}")
-    chunks, size = [], 0
-    # Unpacked as it is read, so a small response that unpacks to a huge one is cut off as well.
-    async for chunk in response.content.iter_chunked(READ_BYTES):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > bytes_max:
-            response.close()
-            raise TooLong(f"the body has more than {bytes_max} bytes")
-    return b"".join(chunks)

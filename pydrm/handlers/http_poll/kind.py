@@ -19,8 +19,9 @@ from pydrm.clock import Clock, Random
 from pydrm.core.resource import Resource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.http_poll.circuit import Circuits
-from pydrm.handlers.http_poll.plan import Plan
+from pydrm.handlers.http_poll.plan import MAY_HOLD_SECRETS, Plan
 from pydrm.handlers.http_poll.poller import Poller
+from pydrm.handlers.secrets import Secrets
 
 if TYPE_CHECKING:
     from pydrm.handlers.http_poll.client import Client
@@ -58,7 +59,12 @@ class HttpPoll:
         return host if host is not None and "{" not in host else ""
 
     async def run(self, hold: Hold) -> None:
-        plan = Plan.of(hold.resource, node=hold.node, token=hold.token)
+        secrets = await Secrets.held(hold, MAY_HOLD_SECRETS)
+        plan = secrets.fill(lambda: Plan.of(hold.resource, node=hold.node, token=hold.token, secrets=secrets))
+        with secrets.redacted():
+            await self._poll(plan, hold)
+
+    async def _poll(self, plan: Plan, hold: Hold) -> None:
         async with self._shared_client() as client:
             client.speak_for(hold)
             await Poller(

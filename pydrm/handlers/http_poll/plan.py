@@ -14,9 +14,10 @@ from pydrm.core.resource import Resource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.decoding import DECODES
 from pydrm.handlers.fields import Fields
-from pydrm.handlers.template import TemplateError, render_json, values_of
+from pydrm.handlers.secrets import Secrets
+from pydrm.handlers.template import TemplateError, render_json
 
-__all__ = ["Plan"]
+__all__ = ["MAY_HOLD_SECRETS", "Plan"]
 
 METHODS = ("GET", "HEAD", "POST")
 INTERVAL_LEAST_S = 0.01
@@ -25,6 +26,8 @@ TIMEOUT_S = 30.0
 BYTES_MAX = 10 * 1024 * 1024
 WAIT_MAX_S = 3600.0
 PAGES_MAX = 100
+
+MAY_HOLD_SECRETS = ("url", "headers", "body")
 
 
 @attrs.frozen
@@ -59,22 +62,31 @@ class Plan:
     digest: str
 
     @classmethod
-    def of(cls, resource: Resource, *, node: str, token: int, callbacks: Callbacks | None = None) -> Plan:
+    def of(
+        cls,
+        resource: Resource,
+        *,
+        node: str,
+        token: int,
+        callbacks: Callbacks | None = None,
+        secrets: Secrets | None = None,
+    ) -> Plan:
         """
         Args:
             callbacks: Those that must have the names that the fields give; None: they are not looked for.
+            secrets: What references stand for; None: the rest is checked.
 
         Raises:
             InvalidResource: A field cannot be used; it is named.
         """
-        fields = Fields(resource, node=node, token=token)
+        fields = Fields(resource, node=node, token=token, may_hold_secrets=MAY_HOLD_SECRETS, secrets=secrets)
         url, parts = fields.url("url", ("http", "https"))
         if parts.username is not None or parts.password is not None:
             raise fields.wrong("url", "must not have a user or password in it; send an Authorization header")
         method = fields.choice("method", "GET", METHODS)
         interval_s = fields.seconds("interval", None, least=INTERVAL_LEAST_S, most=INTERVAL_MOST_S)
         headers = fields.headers("headers")
-        body = _body(resource, fields, method, node, token)
+        body = _body(fields, method)
         if body is not None and not isinstance(fields.raw("body"), str):
             headers = {"Content-Type": "application/json"} | headers
         return cls(
@@ -98,7 +110,7 @@ class Plan:
         )
 
 
-def _body(resource: Resource, fields: Fields, method: str, node: str, token: int) -> bytes | None:
+def _body(fields: Fields, method: str) -> bytes | None:
     value = fields.raw("body")
     if value is None:
         return None
@@ -107,7 +119,7 @@ def _body(resource: Resource, fields: Fields, method: str, node: str, token: int
     if isinstance(value, str):
         return fields.render("body", value).encode()
     try:
-        filled = render_json(value, values_of(resource, node=node, token=token))
+        filled = render_json(value, fields.values)
     except TemplateError as error:
         raise fields.wrong("body", str(error)) from None
     return json.dumps(filled, ensure_ascii=False, separators=(",", ":")).encode()

@@ -29,8 +29,8 @@ from msgspec.structs import replace
 
 from pydrm.agent.hold import Hold
 from pydrm.clock import Clock, Random
-from pydrm.errors import Fenced, Permanent, Temporary
-from pydrm.handlers.callbacks import Callback, Callbacks
+from pydrm.errors import Fenced, Temporary
+from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.decoding import decoded
 from pydrm.handlers.http_poll.circuit import Circuits
 from pydrm.handlers.http_poll.freshness import fresh_s
@@ -85,9 +85,9 @@ class Poller:
         self._clock = clock
         self._random = random
         self._tally = tally
-        self._on_response = self._callback(callbacks, plan.on_response)
-        self._on_change = self._callback(callbacks, plan.on_change)
-        self._next_request = self._callback(callbacks, plan.next_request)
+        self._on_response = callbacks.named_by(hold, plan.on_response)
+        self._on_change = callbacks.named_by(hold, plan.on_change)
+        self._next_request = callbacks.named_by(hold, plan.next_request)
         self._ready = False
         self._claims = plan.interval_s >= CLAIMED_FROM_S
         self._patience_s = min(plan.interval_s * PATIENCE_PART, PATIENCE_MAX_S)
@@ -172,7 +172,8 @@ class Poller:
         return True
 
     async def _fetch(self, position: Position) -> Fetched:
-        from pydrm.handlers.http_poll.client import TooLong, Unreachable
+        from pydrm.handlers.http_exchange import TooLong
+        from pydrm.handlers.http_poll.client import Unreachable
 
         plan = self._plan
         conditions = position.conditions() if plan.method != "POST" else {}
@@ -281,14 +282,6 @@ class Poller:
         if not self._ready:
             self._ready = True
             self._hold.ready()
-
-    def _callback(self, callbacks: Callbacks, name: str) -> Callback | None:
-        if not name:
-            return None
-        callback = callbacks.get(name)
-        if callback is None:
-            raise Permanent(f"no callback {name!r} is registered on node {self._hold.node!r}")
-        return callback
 
     def _fields(self) -> dict[str, object]:
         return {"resource": self._plan.id, "token": self._hold.token, "node": self._hold.node}

@@ -10,7 +10,9 @@ import attrs
 
 from pydrm.handlers.fields import Fields
 
-__all__ = ["RedisAddress"]
+__all__ = ["MAY_HOLD_SECRETS", "RedisAddress"]
+
+MAY_HOLD_SECRETS = ("url", "username", "password")
 
 
 @attrs.frozen

@@ -24,10 +24,11 @@ from pydrm.errors import Fenced, InvalidResource, Permanent
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.decoding import DECODES, decoded
 from pydrm.handlers.fields import Fields
-from pydrm.handlers.redis.address import RedisAddress
+from pydrm.handlers.redis.address import MAY_HOLD_SECRETS, RedisAddress
 from pydrm.handlers.redis.hub import RedisHub
 from pydrm.handlers.redis.subscription import Heard, Subscription, Topic
 from pydrm.handlers.redis.trouble import MISSING, is_installed
+from pydrm.handlers.secrets import Secrets
 
 __all__ = ["ChannelMessage", "RedisPubsub"]
 
@@ -58,8 +59,16 @@ class _Plan:
     queue_max: int
 
     @classmethod
-    def of(cls, resource: Resource, *, node: str, token: int, callbacks: Callbacks | None = None) -> _Plan:
-        fields = Fields(resource, node=node, token=token)
+    def of(
+        cls,
+        resource: Resource,
+        *,
+        node: str,
+        token: int,
+        callbacks: Callbacks | None = None,
+        secrets: Secrets | None = None,
+    ) -> _Plan:
+        fields = Fields(resource, node=node, token=token, may_hold_secrets=MAY_HOLD_SECRETS, secrets=secrets)
         names = {"SUBSCRIBE": "channels", "PSUBSCRIBE": "patterns", "SSUBSCRIBE": "sharded"}
         topics = tuple((word, text.encode()) for word, name in names.items() for text in fields.texts(name))
         if not topics:
@@ -104,10 +113,13 @@ class RedisPubsub:
     async def run(self, hold: Hold) -> None:
         if not is_installed():
             raise Permanent(MISSING)
-        plan = _Plan.of(hold.resource, node=hold.node, token=hold.token)
-        callback = self._callbacks.get(plan.on_message)
-        if plan.on_message and callback is None:
-            raise Permanent(f"no callback {plan.on_message!r} is registered on node {hold.node!r}")
+        secrets = await Secrets.held(hold, MAY_HOLD_SECRETS)
+        plan = secrets.fill(lambda: _Plan.of(hold.resource, node=hold.node, token=hold.token, secrets=secrets))
+        callback = self._callbacks.named_by(hold, plan.on_message)
+        with secrets.redacted():
+            await self._hear(plan, hold, callback)
+
+    async def _hear(self, plan: _Plan, hold: Hold, callback: Callback | None) -> None:
         subscription = Subscription(plan.topics, plan.queue_max)
         async with self._shared_hub(plan.address) as hub:
             try:

@@ -21,9 +21,10 @@ from pydrm.errors import Fenced, InvalidResource, Permanent, Temporary, Unavaila
 from pydrm.handlers.callbacks import Callback, Callbacks
 from pydrm.handlers.decoding import DECODES, decoded
 from pydrm.handlers.fields import Fields
-from pydrm.handlers.redis.address import RedisAddress
+from pydrm.handlers.redis.address import MAY_HOLD_SECRETS, RedisAddress
 from pydrm.handlers.redis.position import NONE, Mark, StreamInfo, StreamPosition, is_entry_id
 from pydrm.handlers.redis.trouble import MISSING, Refused, is_installed
+from pydrm.handlers.secrets import Secrets
 
 if TYPE_CHECKING:
     from pydrm.handlers.redis.link import RedisLink
@@ -63,8 +64,16 @@ class _Plan:
     digest: str
 
     @classmethod
-    def of(cls, resource: Resource, *, node: str, token: int, callbacks: Callbacks | None = None) -> _Plan:
-        fields = Fields(resource, node=node, token=token)
+    def of(
+        cls,
+        resource: Resource,
+        *,
+        node: str,
+        token: int,
+        callbacks: Callbacks | None = None,
+        secrets: Secrets | None = None,
+    ) -> _Plan:
+        fields = Fields(resource, node=node, token=token, may_hold_secrets=MAY_HOLD_SECRETS, secrets=secrets)
         streams = fields.texts("streams")
         if not streams:
             raise fields.wrong("streams", "is missing")
@@ -120,15 +129,15 @@ class RedisStream:
             raise Permanent(MISSING)
         from pydrm.handlers.redis.link import RedisLink
 
-        plan = _Plan.of(hold.resource, node=hold.node, token=hold.token)
-        callback = self._callbacks.get(plan.on_message)
-        if plan.on_message and callback is None:
-            raise Permanent(f"no callback {plan.on_message!r} is registered on node {hold.node!r}")
-        link = await RedisLink.open(plan.address, hold=hold, timeout_s=ANSWER_TIMEOUT_S)
-        try:
-            await _Reader(self, plan, hold, link, callback, self._clock).run()
-        finally:
-            await link.close()
+        secrets = await Secrets.held(hold, MAY_HOLD_SECRETS)
+        plan = secrets.fill(lambda: _Plan.of(hold.resource, node=hold.node, token=hold.token, secrets=secrets))
+        callback = self._callbacks.named_by(hold, plan.on_message)
+        with secrets.redacted():
+            link = await RedisLink.open(plan.address, hold=hold, timeout_s=ANSWER_TIMEOUT_S)
+            try:
+                await _Reader(self, plan, hold, link, callback, self._clock).run()
+            finally:
+                await link.close()
 
 
 class _Reader:

@@ -1,5 +1,5 @@
 """
-`HttpPoster`: POSTs by aiohttp. The one module of webhooks that knows it; imported when the first one is held.
+`HttpPoster`: POSTs by aiohttp; imported when the first webhook is held.
 
     Rule 1.  A name is resolved once for a connection, every address that it has is checked, and what was checked is
              what is connected to. What needs no resolver, or is taken for such (aiohttp and then the system know
@@ -22,6 +22,7 @@ import attrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pydrm.agent.hold import Hold
+from pydrm.handlers.http_exchange import trouble
 from pydrm.handlers.webhook.address_guard import Network, address_problem
 from pydrm.handlers.webhook.poster import Lost, NotSent, Post, Reply
 
@@ -67,7 +68,7 @@ class HttpPoster:
         except TimeoutError:
             raise _failed(sending, f"no answer within {post.timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _failed(sending, str(error) or type(error).__name__) from error
+            raise _failed(sending, trouble(error)) from error
 
     async def close(self) -> None:
         sessions, self._sessions = self._sessions, {}

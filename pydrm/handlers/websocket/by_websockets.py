@@ -33,7 +33,7 @@ async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) ->
         options["create_connection"] = _Connection
     else:
         options["create_connection"] = partial(_Proxied, hold)
-    connection = await websockets.asyncio.client.connect(
+    connection = await _connect(
         endpoint.url,
         additional_headers=endpoint.headers,
         subprotocols=cast("Any", list(endpoint.subprotocols) or None),
@@ -55,6 +55,12 @@ async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) ->
     if connection.response is not None:
         connection.response.headers.clear()
     return cast("_Connection", connection)
+
+
+class _connect(websockets.asyncio.client.connect):
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """None is followed: it would take the headers, and what is in them, to wherever the other end says."""
+        return exc
 
 
 class _Connection(websockets.asyncio.client.ClientConnection):

@@ -24,12 +24,12 @@ from pydrm.handlers.template import TemplateError, names_in, render, render_json
 from pydrm.handlers.websocket.options import options_of
 from pydrm.handlers.websocket.resume import Position
 
-__all__ = ["Endpoint", "templates_of"]
+__all__ = ["MAY_HOLD_SECRETS", "Endpoint"]
 
 # Those that websockets knows; socks needs the package python-socks too.
 _PROXY_SCHEMES = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
 
-_TEMPLATES = ("url", "headers", "subscribe", "unsubscribe", "proxy")
+MAY_HOLD_SECRETS = ("url", "headers", "subscribe", "unsubscribe", "proxy")
 
 
 @attrs.frozen
@@ -109,19 +109,14 @@ class Endpoint:
         )
 
 
-def templates_of(resource: Resource) -> list[Json]:
-    """Those of its fields in which secrets may stand."""
-    return [resource.get(name) for name in _TEMPLATES]
-
-
 def _secret_values(resource: Resource, secrets: Secrets | None) -> Values:
     if secrets is not None:
         return secrets.values
     try:
-        return Secrets.unread(templates_of(resource)).values
+        return Secrets.unread(map(resource.get, MAY_HOLD_SECRETS)).values
     except TemplateError:
         read = FieldReader(resource, {})
-        for name in _TEMPLATES:
+        for name in MAY_HOLD_SECRETS:
             read.field(name, lambda template, _: Secrets.unread([template]))
         raise
 

@@ -18,11 +18,11 @@ from websockets.exceptions import WebSocketException
 from pydrm.agent.hold import Hold
 from pydrm.clock import Clock, Random, SystemClock
 from pydrm.core.resource import Resource
-from pydrm.errors import HandlerError, InvalidResource, Permanent, Temporary
-from pydrm.handlers.callbacks import Callback, Callbacks
-from pydrm.handlers.secrets import SecretMissing, Secrets
+from pydrm.errors import HandlerError, InvalidResource, Temporary
+from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.secrets import Secrets
 from pydrm.handlers.websocket.connection import Connection
-from pydrm.handlers.websocket.endpoint import Endpoint, templates_of
+from pydrm.handlers.websocket.endpoint import MAY_HOLD_SECRETS, Endpoint
 from pydrm.handlers.websocket.refusal import refusal
 from pydrm.handlers.websocket.session import Counts, Session, leave
 from pydrm.handlers.websocket.transport import Transport, connect_by
@@ -81,9 +81,9 @@ class Websocket:
         return host if host is not None and "{" not in host else ""
 
     async def run(self, hold: Hold) -> None:
-        secrets = await self._secrets(hold)
+        secrets = await Secrets.held(hold, MAY_HOLD_SECRETS)
         endpoint = self._endpoint(hold, secrets)
-        callback = self._callback(endpoint, hold)
+        callback = self._callbacks.named_by(hold, endpoint.on_message)
         connection: Connection | None = None
         session: Session | None = None
         try:
@@ -107,12 +107,6 @@ class Websocket:
         # Not from within `except`: what failed may show the url, and goes wherever an error's context is shown.
         raise failure
 
-    async def _secrets(self, hold: Hold) -> Secrets:
-        try:
-            return await Secrets.read(templates_of(hold.resource))
-        except SecretMissing as missing:
-            raise Temporary(f"{missing} on node {hold.node!r}") from None
-
     def _refusal(self, error: Exception, hold: Hold, endpoint: Endpoint, secrets: Secrets) -> HandlerError:
         failure = refusal(error, open_timeout_s=endpoint.open_timeout_s, clock=self._clock, random=self._random)
         failure.args = (secrets.redact(str(failure)),)
@@ -129,14 +123,6 @@ class Websocket:
             if secrets.values or checkpoint is not None:
                 raise Temporary(f"what its templates stand for cannot be used: {error}") from None
             raise
-
-    def _callback(self, endpoint: Endpoint, hold: Hold) -> Callback | None:
-        if not endpoint.on_message:
-            return None
-        callback = self._callbacks.get(endpoint.on_message)
-        if callback is None:
-            raise Permanent(f"no callback {endpoint.on_message!r} is registered on node {hold.node!r}")
-        return callback
 
     def _ssl_context(self, ca: str) -> ssl.SSLContext:
         """One for each CA file: reading the system's takes tens of milliseconds, and each has its own memory."""

@@ -42,7 +42,7 @@ def test_all_webhooks_of_a_group_together_keep_to_its_rate():
     """One at once, and then one in a twentieth of a second."""
 
     async def scene(drm: ResourceManager, receiver: Receiver) -> None:
-        await drm.set_budget("customers", requests_per_second=20)
+        await drm.budgets.set("customers", requests_per_second=20)
         await drm.add(hook(receiver, "one", budget="customers"), hook(receiver, "two", budget="customers"))
         began = asyncio.get_running_loop().time()
         for _ in range(8):
@@ -59,7 +59,7 @@ def test_what_waits_for_the_budget_is_not_claimed_and_is_let_go_of_at_once():
     """So nothing of it is unknown to whoever has it next."""
 
     async def scene(drm: ResourceManager, receiver: Receiver) -> None:
-        await drm.set_budget("customers", requests_per_second=NEVER_PER_S)
+        await drm.budgets.set("customers", requests_per_second=NEVER_PER_S)
         await drm.add(hook(receiver, "one", budget="customers", delivery="at_most_once"))
         for _ in range(3):
             await drm.publish("one.x", b"")
@@ -77,7 +77,7 @@ def test_what_waits_for_the_budget_takes_no_room_from_the_others(monkeypatch: py
     monkeypatch.setattr("pydrm.handlers.webhook.kind.POSTS_MAX", 1)
 
     async def scene(drm: ResourceManager, receiver: Receiver) -> None:
-        await drm.set_budget("customers", requests_per_second=NEVER_PER_S)
+        await drm.budgets.set("customers", requests_per_second=NEVER_PER_S)
         await drm.add(hook(receiver, "one", budget="customers"), hook(receiver, "free"))
         for _ in range(3):
             await drm.publish("one.x", b"")
@@ -95,7 +95,7 @@ def test_a_webhook_that_is_told_to_wait_makes_the_others_of_its_group_wait():
         receiver.answer = lambda received: web.Response(status=429, headers={"Retry-After": "3600"})
         await drm.add(hook(receiver, "one", budget="customers"), hook(receiver, "two", budget="customers"))
         await drm.publish("one.x", b"")
-        await until(lambda: any(row["held_back"] for row in drm.budgets()))
+        await until(lambda: any(row["held_back"] for row in drm.budgets.list()))
         await drm.publish("two.x", b"")
         await until(lambda: len(due(drm, "two")) == 1)
         await asyncio.sleep(0.3)
