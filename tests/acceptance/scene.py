@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "TAKEOVER_S",
     "Scene",
     "on_stage",
+    "with_app",
 ]
 
 LEASE_TTL_S = 2.0
@@ -41,6 +43,7 @@ HANDOVER_S = 0.25  # SIGTERM: gap of each resource
 RESTART_S = 1.5  # started again at once after kill -9: has its share back
 MARGIN_S = max(0.15 * LEASE_TTL_S, 0.3)  # what a node has for closing everything once its lease is over
 
+ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 30.0  # how long a test waits for what is late, so that it can say how late it was
 
 
@@ -116,6 +119,19 @@ class Scene:
         diary = self.diary
         assert [str(overlap) for overlap in diary.overlaps()] == []
         assert diary.tokens_out_of_order() == []
+
+
+def with_app(app: str) -> Sequence[str]:
+    """What to run as `pydrm`, so that `pydrm run` has the app *app*, a module of the tests or the examples."""
+    # What is given to the program comes before what it is told to run.
+    lines = (
+        "import sys",
+        f"sys.path.insert(0, {str(ROOT)!r})",
+        "from pydrm.cli.main import main",
+        f"sys.argv += ['--app', {app!r}]",
+        "sys.exit(main())",
+    )
+    return (sys.executable, "-c", "; ".join(lines))
 
 
 @contextlib.contextmanager

@@ -7,13 +7,16 @@ nginx's log says who asked for the list and when; the third party's diary says w
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.scene import LEASE_TTL_S, PATIENCE_S, Scene, on_stage
+import pytest
+
+from tests.acceptance.scene import LEASE_TTL_S, PATIENCE_S, Scene, on_stage, with_app
 from tests.sources.nginx import Nginx
 
 POLL_S = 0.5
@@ -158,5 +161,49 @@ def test_what_the_app_added_is_never_touched_and_the_rest_goes_with_its_source(t
         scene.verify()
 
 
+@pytest.mark.parametrize("kind", ["source.file", "source.plugin"])
+def test_a_file_and_a_plugin_go_on_elsewhere_too(tmp_path: Path, kind: str, rounds: range) -> None:
+    """What changes while the node that reads is dead is seen by the next one; what did not change is not touched."""
+    listed, diary = tmp_path / "list.json", tmp_path / "asked"
+
+    def put(ids: Sequence[str]) -> None:
+        written = tmp_path / "list.new"
+        written.write_text(json.dumps({"data": [{"id": id} for id in ids]}))
+        written.replace(listed)
+
+    with on_stage(
+        tmp_path, resources=30, listed=False, program=with_app("tests.acceptance.plugin_app:set_up")
+    ) as scene:
+        put(scene.ids)
+        scene.cluster.start()
+        scene.cluster.wait_ready()
+        defaults = {"kind": "websocket", "url": scene.witness.url}
+        feed: dict[str, Any] = {"id": "feed", "kind": kind, "defaults": defaults, "poll": POLL_S}
+        where = {"path": str(listed)}
+        add(scene, feed | (where if kind == "source.file" else {"config": {**where, "diary": str(diary)}}))
+        held(scene, scene.ids)
+
+        ids = list(scene.ids)
+        for number in rounds:
+            victim = str(shown(scene)["holder"])
+            killed_s = scene.cluster[victim].kill()
+            gone = ids.pop(0)
+            ids.append(f"new-{number}")
+            put(ids)
+            held(scene, ids)
+            ended = scene.diary.ended(killed_s, nodes=scene.others(victim))
+            assert {stay.resource for stay in ended} <= {gone}
+            scene.cluster.start(victim)
+            scene.cluster.wait_ready(victim)
+            held(scene, ids)
+
+        if kind == "source.plugin":
+            asked = diary.read_text().split()
+            turns = [process for process, _ in itertools.groupby(asked)]
+            assert len(turns) == len({*turns}), f"two asked by turns: {turns}"
+        scene.verify()
+
+
 def shown(scene: Scene) -> dict[str, Any]:
-    return next(row for row in scene.resources_at("a") if row["id"] == "feed")
+    running = scene.cluster.running()[0]
+    return next(row for row in scene.resources_at(running) if row["id"] == "feed")
