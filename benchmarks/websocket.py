@@ -27,6 +27,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 from websocket import client, server
@@ -46,6 +47,10 @@ class Process:
         self._process = subprocess.Popen(
             [sys.executable, __file__, CHILD, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+
+    def takes_along(self, other: Process) -> None:
+        """Have *other* end as soon as this one has, so that nobody waits for what will not come."""
+        threading.Thread(target=lambda: (self._process.wait(), other._process.kill()), daemon=True).start()
 
     def read(self) -> str:
         assert self._process.stdout is not None
@@ -74,6 +79,7 @@ def opened(which: str, count: int) -> Iterator[tuple[dict[str, float], Process, 
     third_party = Process("server", str(count))
     try:
         user = Process("client", which, f"ws://127.0.0.1:{third_party.read()}", str(count))
+        user.takes_along(third_party)
         try:
             came_at_s = float(third_party.read())
             user.tell("how do you do?")

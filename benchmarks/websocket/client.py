@@ -80,7 +80,8 @@ async def bare(url: str, count: int, meter: Meter) -> Callable[[], Awaitable[Non
 async def ours(
     url: str, count: int, meter: Meter, transport: Literal["websockets", "picows"] = "websockets"
 ) -> Callable[[], Awaitable[None]]:
-    drm = ResourceManager(cluster="bench", node="a", websocket_transport=transport)
+    # A machine that has more to do than this would end the usual lease, and with it the process.
+    drm = ResourceManager(cluster="bench", node="a", lease_ttl=30, websocket_transport=transport)
 
     @drm.on_message("count")
     async def callback(message: Message) -> None:
