@@ -34,7 +34,7 @@ HUNTED_IN = {
     "published_ids_are_not_remembered": "webhooks",
     "what_waits_is_overtaken": "webhooks",
     "ordered_ones_are_sent_together": "webhooks",
-    "former_holder_of_a_source_writes": "sources",
+    "former_holder_of_a_source_writes": "old_lists",
     "list_that_shrinks_is_believed": "sources",
     "list_that_cannot_be_had_is_empty": "sources",
     "source_takes_what_the_app_added": "sources",

@@ -302,6 +302,10 @@ class Misfortune:
         self._random.choice(moods)()
         self._later(0.1, 3.0, cluster.list_works)
 
+    def _list_late(self) -> None:
+        self._cluster.list_is_late(3 * self._random.random())
+        self._later(1.0, 5.0, self._cluster.list_works)
+
     def _meddle(self) -> None:
         """The app removes what the list has, or, in other lives, adds it too: of a list that it has a part of, no
         source is ever content, and so never asks whether it has changed."""

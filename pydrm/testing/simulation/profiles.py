@@ -76,5 +76,6 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
         "block_app": 0.05,
         "refuse": 0.03,
     },
+    "old_lists": {"list_changes": 4.0, "list_late": 0.5, "pause": 0.5},
     "calm": {},
 }
