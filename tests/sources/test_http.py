@@ -275,7 +275,7 @@ def test_a_source_that_was_never_there_shows_why_and_is_given_up_after_max_retry
         ('{"data": [{"id": "r1"', "is not JSON"),
         ({"items": []}, "the content has no member 'data'"),
         ({"data": {"r1": {}}}, "member 'data' is not a list"),
-        ({"data": [entry("r1")] * 20_000}, "longer than 100000 bytes"),
+        ({"data": [entry("r1")] * 20_000}, "more than 100000 (max_bytes)"),
     ],
 )
 def test_an_answer_that_is_no_list_changes_nothing(content: Any, problem: str) -> None:

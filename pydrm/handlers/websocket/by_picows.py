@@ -140,12 +140,9 @@ class _Connection:
         self._transport.disconnect(graceful=False)
 
 
-def _refused(error: picows.WSInvalidStatusError) -> InvalidHandshake:
+def _refused(error: picows.WSInvalidStatusError) -> InvalidStatus:
     response = error.response
     assert response is not None
-    if 300 <= response.status < 400 and "Location" in response.headers:
-        # Where to is the third party's word, and may repeat what it was asked.
-        return InvalidHandshake("cannot follow redirect")
     return InvalidStatus(Response(int(response.status), response.status.phrase, Headers(response.headers.items())))
 
 

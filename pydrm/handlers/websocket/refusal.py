@@ -14,7 +14,7 @@ shown. A resource that was given up for good by mistake would stay down until so
 from __future__ import annotations
 
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pydrm.clock import Clock, Random
 from pydrm.errors import HandlerError, Permanent, Temporary
@@ -35,9 +35,6 @@ def refusal(error: Exception, *, open_timeout_s: float, clock: Clock, random: Ra
             return _refused(error, clock, random)
         case TimeoutError():
             return Temporary(str(error) or f"not open within {open_timeout_s:g} s")
-        case InvalidHandshake() if "redirect" in str(error):
-            # Where to is the third party's word, and may repeat what it was asked.
-            return Temporary("cannot connect: cannot follow redirect")
         case _:
             return Temporary(f"cannot connect: {error}")
 
@@ -45,6 +42,9 @@ def refusal(error: Exception, *, open_timeout_s: float, clock: Clock, random: Ra
 def _refused(error: InvalidStatus, clock: Clock, random: Random) -> HandlerError:
     status = error.response.status_code
     message = f"refused with HTTP status {status}"
+    if 300 <= status < 400:
+        # Where to is the third party's word, and may repeat what it was asked.
+        message += ", a redirect, which is not followed"
     if status == GONE:
         return Permanent(f"{message}: gone for good")
     headers = error.response.headers
