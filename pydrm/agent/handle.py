@@ -290,6 +290,7 @@ class Handle:
 def _delay_of(error: Temporary) -> float | None:
     """How long it wants to wait, a day at most; None if it does not say so in seconds."""
     delay = error.delay
-    if isinstance(delay, bool) or not isinstance(delay, (int, float)) or isnan(delay):
+    if isinstance(delay, bool) or not isinstance(delay, (int, float)):
         return None
-    return float(min(max(delay, 0), DELAY_MAX_S))
+    bounded = float(min(max(delay, 0), DELAY_MAX_S))
+    return None if isnan(bounded) else bounded

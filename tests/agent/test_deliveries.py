@@ -181,3 +181,24 @@ def test_an_incarnation_that_was_ended_is_refused():
             await desk.settle(desk.take()[0], 1, Verdict.DELIVERED)
 
     play(house, scene)
+
+
+def test_who_does_not_wait_any_more_has_nothing_said():
+    """A claim that nobody would act on would be left open: with `at_most_once` nobody could tell what became of it."""
+
+    house = House()
+
+    async def scene() -> None:
+        desk = house.deliveries.desk("hook", house.core.token("hook"))
+        claim = asyncio.create_task(desk.claim(desk.take()[0], 1, once=True))
+        await asyncio.sleep(0)
+        claim.cancel()
+        await asyncio.wait({claim})
+        # What goes into the log only now is what somebody waits for.
+        run = asyncio.create_task(house.deliveries.run())
+        await asyncio.sleep(0.02)
+        run.cancel()
+        await asyncio.wait({run})
+
+    asyncio.run(scene())
+    assert house.said == []

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import os
+import random
+import threading
 import traceback
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from websockets.asyncio.server import ServerConnection, serve
 
 from pydrm import Resource, ResourceManager
+from pydrm.clock import SystemClock
 from pydrm.core.records import Condition
 from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
-from pydrm.handlers.secrets import SECRET_BYTES_MAX, SecretMissing, Secrets, references
+from pydrm.handlers.http_poll.kind import HttpPoll
+from pydrm.handlers.redis.pubsub import RedisPubsub
+from pydrm.handlers.redis.stream import RedisStream
+from pydrm.handlers.secrets import SECRET_BYTES_MAX, SecretMissing, Secrets, read_reference, reading, references
 from pydrm.handlers.template import TemplateError
 from pydrm.handlers.websocket.kind import Websocket
 from pydrm.testing.held import Held, until
+from tests.counterparts import Server, redis_server
+from tests.handlers.http_server import says, site
 
 SECRET = "s3cr3t/ä&=%?"
 SHOWN = ["s3cr3t"]
@@ -67,7 +78,7 @@ def feed(url: str, secret_file: Path, **fields: Any) -> Resource:
 
 def own(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Without what the third party, which is told them, writes down in this process."""
-    return [record for record in caplog.records if record.name != "websockets.server"]
+    return [record for record in caplog.records if record.name not in ("websockets.server", "aiohttp.access")]
 
 
 def nothing_shown(held: Held, caplog: pytest.LogCaptureFixture) -> bool:
@@ -259,3 +270,116 @@ def test_a_file_that_cannot_be_a_secret_is_named(tmp_path: Path) -> None:
         with pytest.raises(SecretMissing, match=why) as missing:
             asyncio.run(Secrets.read([f"{{file:{path}}}"]))
         assert str(path) in str(missing.value)
+
+
+def test_a_poll_may_refer_to_them(secret_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In its url, where they are encoded, in its headers and in its body; and one that fails does not show them."""
+
+    async def scene() -> None:
+        async with site() as at:
+            subject = Resource(
+                "r1",
+                kind="http_poll",
+                url=at.url + "?key={env:FEED_KEY}",
+                headers={"X-Key": "{env:ASCII_KEY}"},
+                method="POST",
+                body={"key": "{file:" + str(secret_file) + "}"},
+                interval=0.05,
+            )
+            held = Held(HttpPoll(Callbacks(), clock=SystemClock(), random=random.Random(7)), subject)
+            await held.until_open()
+            at.answer = says(b"", 500)
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            await held.release()
+
+            asked = at.asked[0]
+            assert (
+                asked.query == "key=s3cr3t/ä%26%3D%?"
+            )  # as its server shows it: without what a query needs no code for
+            assert asked.headers["X-Key"] == "s3cr3t-ascii"
+            assert json.loads(asked.body) == {"key": SECRET}
+            assert nothing_shown(held, caplog)
+
+    with caplog.at_level(logging.DEBUG), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASCII_KEY", "s3cr3t-ascii")
+        asyncio.run(scene())
+
+
+def test_what_is_no_response_does_not_show_the_url(caplog: pytest.LogCaptureFixture) -> None:
+    """What aiohttp says of such a one has all of the request."""
+
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\xff\xfe\r\n\r\n")
+        writer.close()
+
+    async def scene() -> None:
+        async with await asyncio.start_server(garbage, "127.0.0.1", 0) as there:
+            url = f"http://127.0.0.1:{there.sockets[0].getsockname()[1]}/"
+            subject = Resource("r1", kind="http_poll", url=url + "?key=s3cr3t", interval=0.05)
+            held = Held(HttpPoll(Callbacks(), clock=SystemClock(), random=random.Random(7)), subject)
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            await held.release()
+
+            assert held.handle.detail.startswith("what came is no response: ")
+            assert nothing_shown(held, caplog)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.usefixtures("secret_file")
+def test_redis_may_refer_to_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One that is wrong is named, and not shown."""
+
+    async def scene(server: Server) -> None:
+        url = f"redis://:{{env:FEED_KEY}}@127.0.0.1:{server.port}"
+        subject = Resource("r1", kind="redis_pubsub", url=url, channels="news")
+        async with Redis(port=server.port) as there:
+            await there.config_set("requirepass", SECRET)
+            held = Held(RedisPubsub(Callbacks(), clock=SystemClock(), random=random.Random(7)), subject)
+            await held.until_open()
+            await held.release()
+            await there.config_set("requirepass", "another")
+        held = Held(
+            RedisStream(Callbacks(), clock=SystemClock()), Resource("r2", kind="redis_stream", url=url, streams="s")
+        )
+        await until(lambda: held.handle.condition is Condition.RETRYING)
+        await held.release()
+
+        assert "invalid username-password pair" in held.handle.detail
+        assert nothing_shown(held, caplog)
+
+    with redis_server(tmp_path) as server, caplog.at_level(logging.DEBUG):
+        asyncio.run(scene(server))
+
+
+def test_a_pipe_is_no_file_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(SecretMissing, match="is no file"):
+        read_reference(f"file:{pipe}")
+
+
+def test_a_file_that_hangs_keeps_only_those_waiting_who_need_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are looked up in threads too, and many may wait for a file system that is not there."""
+
+    async def scene() -> None:
+        over = threading.Event()
+        reads = [asyncio.create_task(reading(over.wait)) for _ in range(40)]
+        try:
+            assert await asyncio.to_thread(lambda: True)
+            results = await asyncio.gather(*reads, return_exceptions=True)
+        finally:
+            over.set()
+        assert {type(result) for result in results} == {SecretMissing}
+
+    monkeypatch.setattr("pydrm.handlers.secrets.READ_TIMEOUT_S", 0.1)
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("encoded", ["a%2fb%2bc+d", "a%2Fb%2Bc+d", "a%2Fb%2Bc%20d", "a/b%2Bc%20d", "a/b+c d"])
+def test_a_value_is_known_however_it_is_encoded(encoded: str) -> None:
+    """Who repeats a url may write it in another way."""
+    secrets = Secrets({"env:KEY": "a/b+c d"})
+
+    assert secrets.redact(f"no such page: /?k={encoded}") == "no such page: /?k={env:KEY}"

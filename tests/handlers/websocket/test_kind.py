@@ -274,6 +274,51 @@ def test_a_redirect_is_not_followed() -> None:
     play(scene)
 
 
+def test_through_a_proxy_a_redirect_is_not_followed_either() -> None:
+    """The headers of the definition are for whom it names."""
+
+    async def scene() -> None:
+        async def redirect(connection: ServerConnection, request: Any) -> Any:
+            response = connection.respond(302, "")
+            response.headers["Location"] = elsewhere_url
+            return response
+
+        async def listen(connection: ServerConnection) -> None:
+            raise AssertionError("redirected before")
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            target = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+            there_reader, there_writer = await asyncio.open_connection(*target.rsplit(":", 1))
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await asyncio.gather(pour(reader, there_writer), pour(there_reader, writer))
+
+        reached: list[str] = []
+
+        async def note(connection: ServerConnection, request: Any) -> Any:
+            reached.append(request.path)
+
+        async with (
+            server(listen, process_request=note) as elsewhere_url,
+            server(listen, process_request=redirect) as url,
+            await asyncio.start_server(relay, "127.0.0.1", 0) as proxy,
+        ):
+            proxy_url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+            held = Held(Inbox().kind, resource(url, proxy=proxy_url, headers={"X-Key": "mine"}))
+            await until(lambda: held.handle.condition is Condition.RETRYING)
+            await held.release()
+
+            assert "a redirect, which is not followed" in held.handle.detail
+            assert reached == []
+
+    play(scene)
+
+
+async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(4096):
+        writer.write(data)
+    writer.close()
+
+
 def test_a_third_party_that_says_nothing_is_given_up_after_open_timeout() -> None:
     async def scene() -> None:
         async with silent_server() as (url, diary):
