@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from pydrm.config import Config
-from pydrm.handlers.websocket.session import Counts
+from pydrm.handlers.counts import Counts
 from pydrm.node import Node
 from pydrm.view import node_rows, recovery_problem, resource_counts
 

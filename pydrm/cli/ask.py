@@ -14,6 +14,16 @@ from pydrm.cli.tables import print_table
 
 __all__ = ["add", "nodes", "pause", "remove", "resources", "resume", "send", "status"]
 
+# What third parties have sent and the app did not get. The first two are shown also when there are none.
+_NOT_RECEIVED = {
+    "callback_failures": "failed in a callback",
+    "dropped_messages": "dropped because the lease was over",
+    "overflowed_messages": "made room for newer ones",
+    "undecodable_messages": "were not JSON",
+    "cut_off_entries": "cut off by Redis before they were read",
+}
+_ALWAYS = ("callback_failures", "dropped_messages")
+
 
 def status(arguments: argparse.Namespace) -> Exit:
     seen = client_of(arguments).status()
@@ -33,11 +43,10 @@ def status(arguments: argparse.Namespace) -> Exit:
         f"lease      {'valid' if lease['valid'] else 'NOT VALID: it holds nothing'}, incarnation {lease['incarnation']}"
     )
     if messages := seen.get("messages"):
-        failed, dropped = messages["callback_failures"], messages["dropped_messages"]
-        print(
-            f"messages   {failed} failed in a callback, {dropped} dropped because the lease was over, "
-            f"since {seen['node']} started"
-        )
+        said = [
+            f"{messages[name]} {what}" for name, what in _NOT_RECEIVED.items() if messages.get(name) or name in _ALWAYS
+        ]
+        print(f"messages   {', '.join(said)}, since {seen['node']} started")
     if problem := seen.get("problem"):
         print(f"problem    {problem}")
     print()

@@ -127,7 +127,7 @@ class FakeManager:
             "nodes": [{"node": "a", "state": "alive", "votes": True, "incarnation": 1, "held": len(self.kept)}],
             "resources": {"total": len(self.kept), "held": len(self.kept), "unheld": 0, "moving": 0, "parked": 0},
             "lease": {"valid": self.has_majority, "incarnation": 1},
-            "messages": {"callback_failures": 3, "dropped_messages": 1},
+            "messages": {"callback_failures": 3, "dropped_messages": 1, "overflowed_messages": 0, "cut_off_entries": 7},
             "problem": self.problem,
         }
 

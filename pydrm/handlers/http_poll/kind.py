@@ -18,6 +18,7 @@ from pydrm.agent.hold import Hold
 from pydrm.clock import Clock, Random
 from pydrm.core.resource import Resource
 from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.counts import Counts
 from pydrm.handlers.http_poll.circuit import Circuits
 from pydrm.handlers.http_poll.plan import MAY_HOLD_SECRETS, Plan
 from pydrm.handlers.http_poll.poller import Poller
@@ -36,13 +37,11 @@ class HttpPoll:
     good.
 
     Attributes:
-        callback_failures: How many responses' callbacks raised.
-        dropped_messages: How many responses came when the lease was over, and were not delivered.
+        counts: The responses that the app did not get.
     """
 
-    def __init__(self, callbacks: Callbacks, *, clock: Clock, random: Random) -> None:
-        self.callback_failures = 0
-        self.dropped_messages = 0
+    def __init__(self, callbacks: Callbacks, *, clock: Clock, random: Random, counts: Counts | None = None) -> None:
+        self.counts = counts or Counts()
         self._circuits = Circuits()
         self._callbacks = callbacks
         self._clock = clock
@@ -75,7 +74,7 @@ class HttpPoll:
                 self._callbacks,
                 clock=self._clock,
                 random=self._random,
-                tally=self,
+                counts=self.counts,
             ).run()
 
     @contextlib.asynccontextmanager

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -31,6 +31,7 @@ from pydrm.agent.hold import Hold
 from pydrm.clock import Clock, Random
 from pydrm.errors import Fenced, Temporary
 from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.counts import Counts
 from pydrm.handlers.decoding import decoded
 from pydrm.handlers.http_poll.circuit import Circuits
 from pydrm.handlers.http_poll.freshness import fresh_s
@@ -58,13 +59,6 @@ PATIENCE_MAX_S = 0.5
 FAILED_WAIT_S = 1.0
 
 
-class Tally(Protocol):
-    """Where failures of the app's callbacks, and responses that came too late, are counted."""
-
-    callback_failures: int
-    dropped_messages: int
-
-
 class Poller:
     def __init__(
         self,
@@ -76,7 +70,7 @@ class Poller:
         *,
         clock: Clock,
         random: Random,
-        tally: Tally,
+        counts: Counts,
     ) -> None:
         self._plan = plan
         self._hold = hold
@@ -84,7 +78,7 @@ class Poller:
         self._circuits = circuits
         self._clock = clock
         self._random = random
-        self._tally = tally
+        self._counts = counts
         self._on_response = callbacks.named_by(hold, plan.on_response)
         self._on_change = callbacks.named_by(hold, plan.on_change)
         self._next_request = callbacks.named_by(hold, plan.next_request)
@@ -137,7 +131,7 @@ class Poller:
                 follow = await self._tell(response)
             except Exception:
                 # The border to the app's code: it is told of the same again at the next poll.
-                self._tally.callback_failures += 1
+                self._counts.callback_failures += 1
                 logger.exception("a callback failed; it is called again at the next poll", extra=self._fields())
                 self._note(before, due_s, begun_s, fetched)
                 return
@@ -193,7 +187,7 @@ class Poller:
             self._circuits.succeeded(plan.origin)
             raise self._failed(str(error)) from error
         if not self._hold.valid:
-            self._tally.dropped_messages += 1
+            self._counts.dropped_messages += 1
             raise Fenced(f"a response for resource {plan.id!r} came when token {self._hold.token} was over")
         if fetched.status >= 500:
             self._circuits.failed(plan.origin, self._clock.now())

@@ -22,6 +22,7 @@ from pydrm.clock import Clock, Random
 from pydrm.core.resource import Resource
 from pydrm.errors import Fenced, InvalidResource, Permanent
 from pydrm.handlers.callbacks import Callback, Callbacks
+from pydrm.handlers.counts import Counts
 from pydrm.handlers.decoding import DECODES, decoded
 from pydrm.handlers.fields import Fields
 from pydrm.handlers.redis.address import MAY_HOLD_SECRETS, RedisAddress
@@ -92,13 +93,11 @@ class RedisPubsub:
     Templates may stand in all but the last three. It is open once the server has confirmed all of it.
 
     Attributes:
-        callback_failures: How many messages' callbacks raised, or could not be decoded.
-        dropped_messages: How many messages came when the lease was over, or gave way, and were not delivered.
+        counts: The messages that the app did not get.
     """
 
-    def __init__(self, callbacks: Callbacks, *, clock: Clock, random: Random) -> None:
-        self.callback_failures = 0
-        self.dropped_messages = 0
+    def __init__(self, callbacks: Callbacks, *, clock: Clock, random: Random, counts: Counts | None = None) -> None:
+        self.counts = counts or Counts()
         self._callbacks = callbacks
         self._clock = clock
         self._random = random
@@ -135,12 +134,12 @@ class RedisPubsub:
         while True:
             heard = await subscription.next()
             if not hold.valid:
-                self.dropped_messages += 1
+                self.counts.dropped_messages += 1
                 raise Fenced(f"a message for resource {hold.resource.id!r} came when token {hold.token} was over")
             if subscription.overrun != overrun:
                 if not overrun:
                     logger.warning("the callback is too slow; the oldest messages give way", extra=_fields(hold))
-                self.dropped_messages += subscription.overrun - overrun
+                self.counts.overflowed_messages += subscription.overrun - overrun
                 overrun = subscription.overrun
             if callback is not None:
                 await self._deliver(callback, heard, hold, decode)
@@ -152,7 +151,7 @@ class RedisPubsub:
             await callback(ChannelMessage(data, hold, channel, pattern))
         except Exception:
             # The border to the app's code: one message must not cost the connection.
-            self.callback_failures += 1
+            self.counts.callback_failures += 1
             logger.exception("a callback failed; the message is lost to it", extra=_fields(hold))
 
     @contextlib.asynccontextmanager

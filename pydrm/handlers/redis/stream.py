@@ -19,6 +19,7 @@ from pydrm.clock import Clock
 from pydrm.core.resource import Resource
 from pydrm.errors import Fenced, InvalidResource, Permanent, Temporary, Unavailable
 from pydrm.handlers.callbacks import Callback, Callbacks
+from pydrm.handlers.counts import Counts
 from pydrm.handlers.decoding import DECODES, decoded
 from pydrm.handlers.fields import Fields
 from pydrm.handlers.redis.address import MAY_HOLD_SECRETS, RedisAddress
@@ -107,15 +108,11 @@ class RedisStream:
     if it raises anything else, that is logged and counted and costs that entry only.
 
     Attributes:
-        callback_failures: How many entries' callbacks raised something else, or could not be decoded.
-        dropped_messages: How many entries came when the lease was over, and were not delivered.
-        cut_off_entries: How many were cut off by the server before they were read, as far as it counts them.
+        counts: The entries that the app did not get.
     """
 
-    def __init__(self, callbacks: Callbacks, *, clock: Clock) -> None:
-        self.callback_failures = 0
-        self.dropped_messages = 0
-        self.cut_off_entries = 0
+    def __init__(self, callbacks: Callbacks, *, clock: Clock, counts: Counts | None = None) -> None:
+        self.counts = counts or Counts()
         self._callbacks = callbacks
         self._clock = clock
 
@@ -135,7 +132,7 @@ class RedisStream:
         with secrets.redacted():
             link = await RedisLink.open(plan.address, hold=hold, timeout_s=ANSWER_TIMEOUT_S)
             try:
-                await _Reader(self, plan, hold, link, callback, self._clock).run()
+                await _Reader(self.counts, plan, hold, link, callback, self._clock).run()
             finally:
                 await link.close()
 
@@ -144,9 +141,9 @@ class _Reader:
     """One run of the handler."""
 
     def __init__(
-        self, kind: RedisStream, plan: _Plan, hold: Hold, link: RedisLink, callback: Callback | None, clock: Clock
+        self, counts: Counts, plan: _Plan, hold: Hold, link: RedisLink, callback: Callback | None, clock: Clock
     ) -> None:
-        self._kind = kind
+        self._counts = counts
         self._plan = plan
         self._hold = hold
         self._link = link
@@ -202,7 +199,7 @@ class _Reader:
         return reply
 
     def _report(self, stream: str, mark: Mark, info: StreamInfo, cut_off: int) -> None:
-        self._kind.cut_off_entries += max(cut_off, 1)
+        self._counts.cut_off_entries += max(cut_off, 1)
         logger.warning(
             "%s entries of the stream %r after %s were cut off by the server before they were read",
             cut_off if cut_off > 0 else "some",
@@ -233,7 +230,7 @@ class _Reader:
     async def _deliver(self, stream: str, entry_id: str, pairs: list[bytes]) -> None:
         hold = self._hold
         if not hold.valid:
-            self._kind.dropped_messages += 1
+            self._counts.dropped_messages += 1
             raise Fenced(f"an entry for resource {hold.resource.id!r} came when token {hold.token} was over")
         if self._callback is not None:
             try:
@@ -243,7 +240,7 @@ class _Reader:
                 raise
             except Exception:
                 # The border to the app's code: one entry must not keep the rest from it for ever.
-                self._kind.callback_failures += 1
+                self._counts.callback_failures += 1
                 logger.exception("a callback failed; entry %s is lost to it", entry_id, extra=self._fields())
         mark = self._marks[stream]
         self._marks[stream] = Mark(entry_id, mark.number + 1 if mark.number or mark.id == NONE else 0)

@@ -20,11 +20,12 @@ from pydrm.clock import Clock, Random, SystemClock
 from pydrm.core.resource import Resource
 from pydrm.errors import HandlerError, InvalidResource, Temporary
 from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.counts import Counts
 from pydrm.handlers.secrets import Secrets
 from pydrm.handlers.websocket.connection import Connection
 from pydrm.handlers.websocket.endpoint import MAY_HOLD_SECRETS, Endpoint
 from pydrm.handlers.websocket.refusal import refusal
-from pydrm.handlers.websocket.session import Counts, Session, leave
+from pydrm.handlers.websocket.session import Session, leave
 from pydrm.handlers.websocket.transport import Transport, connect_by
 
 __all__ = ["Websocket"]
@@ -57,8 +58,9 @@ class Websocket:
         clock: Clock | None = None,
         random: Random | None = None,
         transport: Transport = "websockets",
+        counts: Counts | None = None,
     ) -> None:
-        self.counts = Counts()
+        self.counts = counts or Counts()
         self._connect = connect_by(transport)
         self._callbacks = callbacks
         self._clock = clock or SystemClock()

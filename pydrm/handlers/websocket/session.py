@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
-import attrs
 import msgspec
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
@@ -25,34 +24,17 @@ from pydrm.agent.hold import Hold, Message
 from pydrm.core.resource import Json
 from pydrm.errors import Fenced, InvalidResource, Temporary
 from pydrm.handlers.callbacks import Callback
+from pydrm.handlers.counts import Counts
 from pydrm.handlers.websocket.connection import LEAVE_TIMEOUT_S, Connection
 from pydrm.handlers.websocket.endpoint import Endpoint
 
-__all__ = ["Counts", "Session", "leave"]
+__all__ = ["Session", "leave"]
 
 logger = logging.getLogger(__name__)
 
 _decode = msgspec.json.Decoder().decode
 
 Receiving = Callable[["_Idle | None"], Coroutine[Any, Any, NoReturn]]
-
-
-@attrs.define
-class Counts:
-    """
-    What did not reach a callback, of all connections of a node.
-
-    Attributes:
-        callback_failures: Messages whose callbacks raised.
-        dropped_messages: Those that came when the lease was over.
-        overflowed_messages: Those that made room for newer ones.
-        undecodable_messages: Those that were to be JSON and were not.
-    """
-
-    callback_failures: int = 0
-    dropped_messages: int = 0
-    overflowed_messages: int = 0
-    undecodable_messages: int = 0
 
 
 class Session:

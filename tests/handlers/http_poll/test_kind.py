@@ -252,7 +252,7 @@ def test_a_change_whose_callback_failed_is_told_again_at_the_next_poll() -> None
             await held.release()
 
             assert told == [b"one"] * 3
-            assert inbox.kind.callback_failures == 2
+            assert inbox.kind.counts.callback_failures == 2
             assert held.conditions == [Condition.OPEN]
 
     play(scene)
@@ -577,7 +577,7 @@ def test_what_comes_when_the_lease_is_over_is_not_delivered() -> None:
             held = Held(inbox.kind, resource(at))
             await asked.wait()
             held.lease.deadline = 0.0
-            await until(lambda: inbox.kind.dropped_messages == 1)
+            await until(lambda: inbox.kind.counts.dropped_messages == 1)
             await held.end_lease()
 
             assert inbox.responses == []

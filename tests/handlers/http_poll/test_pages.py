@@ -145,7 +145,7 @@ def test_a_callback_that_leads_elsewhere_is_a_failed_one() -> None:
             Book(at, 1)
             reader.callbacks.register("astray", astray)
             held = Held(reader.kind, resource(at, next_request="astray"))
-            await until(lambda: reader.kind.callback_failures >= 2)
+            await until(lambda: reader.kind.counts.callback_failures >= 2)
             assert held.handle.condition is Condition.OPEN
             await held.release()
 

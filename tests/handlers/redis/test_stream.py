@@ -180,7 +180,7 @@ def test_what_maxlen_cut_off_before_it_was_read_is_reported(tmp_path: Path, capl
         await until(lambda: inbox.numbers == [1, 9, 10, 11])
         await following.release()
 
-        assert inbox.kind.cut_off_entries == 7
+        assert inbox.kind.counts.cut_off_entries == 7
 
     with caplog.at_level(logging.WARNING, logger="pydrm"):
         play(tmp_path, scene)
@@ -202,7 +202,7 @@ def test_what_was_cut_off_after_it_was_read_is_none_of_anybodys_business(tmp_pat
         await until(lambda: inbox.numbers == [1, 2, 3, 4, 5])
         await following.release()
 
-        assert inbox.kind.cut_off_entries == 0
+        assert inbox.kind.counts.cut_off_entries == 0
 
     play(tmp_path, scene)
 
@@ -266,7 +266,7 @@ def test_an_entry_whose_event_could_not_be_published_is_given_again(tmp_path: Pa
         await held.release()
 
         assert told == ["1", "1", "2"]
-        assert inbox.kind.callback_failures == 0
+        assert inbox.kind.counts.callback_failures == 0
 
     play(tmp_path, scene)
 
@@ -290,7 +290,7 @@ def test_a_callback_that_says_not_now_gets_the_same_entry_again(tmp_path: Path) 
         await held.release()
 
         assert told == ["1", "1", "1", "2", "3"]
-        assert inbox.kind.callback_failures == 1
+        assert inbox.kind.counts.callback_failures == 1
 
     play(tmp_path, scene)
 
@@ -326,7 +326,7 @@ def test_what_comes_when_the_lease_is_over_is_not_delivered(tmp_path: Path) -> N
         await held.until_open()
         held.lease.deadline = 0.0
         await add(writer, 1)
-        await until(lambda: inbox.kind.dropped_messages == 1)
+        await until(lambda: inbox.kind.counts.dropped_messages == 1)
         await held.end_lease()
 
         assert inbox.entries == []
