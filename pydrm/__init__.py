@@ -25,7 +25,8 @@ from pydrm.errors import (
 )
 
 if TYPE_CHECKING:
-    from pydrm.agent.hold import Hold, Message
+    from pydrm.agent.hold import Hold
+    from pydrm.agent.message import Message
     from pydrm.agent.publishing import Publication, event_id
     from pydrm.core.resource import Resource
     from pydrm.handlers.http_poll.response import Response
@@ -61,7 +62,7 @@ _HOMES = {
     "ChannelMessage": "pydrm.handlers.redis.pubsub",
     "Entry": "pydrm.handlers.redis.stream",
     "Hold": "pydrm.agent.hold",
-    "Message": "pydrm.agent.hold",
+    "Message": "pydrm.agent.message",
     "Publication": "pydrm.agent.publishing",
     "Resource": "pydrm.core.resource",
     "Response": "pydrm.handlers.http_poll.response",

@@ -1,5 +1,5 @@
 """
-`Hold`: a handler's view of one assignment, and `Message`, what a handler delivers under it.
+`Hold`: a handler's view of one assignment.
 
 Whether a hold is valid is computed from the lease's deadline and the clock whenever it is asked,
 never kept as a flag: a flag could still be up after the lease is over, if the loop was late to take it down.
@@ -32,52 +32,11 @@ __all__ = [
     "GroupBudget",
     "Hold",
     "LedgerAccess",
-    "Message",
     "Sender",
 ]
 
 Tell = Callable[[Condition, str], None]
 Sender = Callable[[str | bytes], Awaitable[None]]
-
-
-@attrs.frozen
-class Message:
-    """
-    Something that arrived for a resource while this node held it.
-
-    Attributes:
-        data: As the third party sent it: text as str, binary as bytes; or what its kind made of that.
-        hold: What it arrived under.
-    """
-
-    data: Any
-    hold: Hold = attrs.field(repr=False)
-
-    @property
-    def resource(self) -> Resource:
-        return self.hold.resource
-
-    @property
-    def token(self) -> int:
-        """The fencing token it arrived under; pass it on to whatever must refuse a former holder."""
-        return self.hold.token
-
-    @property
-    def valid(self) -> bool:
-        """Whether this node still holds the resource. Ask again right before what must not be done twice."""
-        return self.hold.valid
-
-    async def checkpoint(self, value: Json | bytes) -> None:
-        """Save that the resource has got as far as *value*; see `Hold.checkpoint`, whose errors it raises."""
-        await self.hold.checkpoint(value)
-
-    def note_checkpoint(self, value: Json | bytes) -> None:
-        """The same without waiting; see `Hold.note_checkpoint`."""
-        self.hold.note_checkpoint(value)
-
-    async def reply(self, data: str | bytes) -> None:
-        """Send *data* to where this came from; see `Hold.send`, whose errors it raises."""
-        await self.hold.send(data)
 
 
 class Bookmark(Protocol):

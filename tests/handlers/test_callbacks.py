@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydrm.agent.hold import Message
+from pydrm.agent.message import Message
 from pydrm.errors import ConfigurationError
 from pydrm.handlers.callbacks import Callbacks
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from pydrm.agent.hold import Message
+from pydrm.agent.message import Message
 
 __all__ = ["Response"]
 

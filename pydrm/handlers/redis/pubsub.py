@@ -17,7 +17,8 @@ from typing import Any
 
 import attrs
 
-from pydrm.agent.hold import Hold, Message
+from pydrm.agent.hold import Hold
+from pydrm.agent.message import Message
 from pydrm.clock import Clock, Random
 from pydrm.core.resource import Resource
 from pydrm.errors import Fenced, InvalidResource, Permanent

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pydrm.agent.hold import Hold, Message
+from pydrm.agent.hold import Hold
+from pydrm.agent.message import Message
 from pydrm.clock import Clock
 from pydrm.core.resource import Resource
 from pydrm.errors import Fenced, InvalidResource, Permanent, Temporary, Unavailable

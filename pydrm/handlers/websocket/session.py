@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 import msgspec
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
-from pydrm.agent.hold import Hold, Message
+from pydrm.agent.hold import Hold
+from pydrm.agent.message import Message
 from pydrm.core.resource import Json
 from pydrm.errors import Fenced, InvalidResource, Temporary
 from pydrm.handlers.callbacks import Callback

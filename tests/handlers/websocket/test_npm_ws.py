@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pydrm.agent.hold import Message
+from pydrm.agent.message import Message
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
 from pydrm.engine.codec import decode_checkpoint

@@ -17,7 +17,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from pydrm.agent.hold import Message
+from pydrm.agent.message import Message
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
 from pydrm.engine.codec import decode_checkpoint, encode_checkpoint

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from pydrm import ResourceManager
-from pydrm.agent.hold import Message
+from pydrm.agent.message import Message
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
 from pydrm.errors import ConfigurationError
