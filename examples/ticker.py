@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from pydrm import Message, Resource, ResourceManager
 
@@ -20,10 +22,11 @@ from pydrm import Message, Resource, ResourceManager
 async def exchange(connection: ServerConnection) -> None:
     """Stands in for the third party: a price every tenth of a second to whoever is connected."""
     price = 100
-    while True:
-        await connection.send(str(price))
-        price += 1
-        await asyncio.sleep(0.1)
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await connection.send(str(price))
+            price += 1
+            await asyncio.sleep(0.1)
 
 
 async def main(prices: int) -> None:

@@ -12,6 +12,7 @@ Everything pydrm raises, ordered by what a caller can do about it.
     +-- Fenced                 the lease is over: stop what you do for this resource now
     +-- HandlerError           raised BY handlers, to say what should happen next
         +-- Temporary          try again after `.delay` seconds
+        |   +-- Elsewhere      ... on another node, at once: this one cannot
         +-- Permanent          do not try again until the definition changes
 """
 
@@ -22,6 +23,7 @@ __all__ = [
     "ConfigurationError",
     "DiskFailed",
     "DrmError",
+    "Elsewhere",
     "Fenced",
     "HandlerError",
     "InvalidResource",
@@ -134,6 +136,10 @@ class Temporary(HandlerError):
     def __init__(self, message: str = "", *, delay: float | None = None) -> None:
         super().__init__(message)
         self.delay = delay
+
+
+class Elsewhere(Temporary):
+    """This node cannot open it, however often it tries; another one may. It is given up here at once."""
 
 
 class Permanent(HandlerError):

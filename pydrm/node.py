@@ -59,6 +59,7 @@ class Node:
     """
 
     def __init__(self, config: Config, kinds: Kinds, *, close_timeout_s: float, host: Host) -> None:
+        self.name = config.node
         self.failure: BaseException | None = None
         self.lease = Lease()
         self._config = config
@@ -256,7 +257,8 @@ class Node:
         else:
             held = self.engine.state.held_count(*me)
             why = "the time for it is up" if self._clock.now() >= deadline else "nobody could take them"
-            logger.warning("%d resources are not handed over: %s", held, why, extra={"node": me[0]})
+            if held:
+                logger.warning("%d resources are not handed over: %s", held, why, extra={"node": me[0]})
         drain.cancel()
 
     async def _propose_drain(self, node: str, incarnation: int) -> bool:

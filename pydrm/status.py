@@ -50,7 +50,7 @@ _NOT_RUNNING: dict[str, Any] = {
     "has_majority": False,
     "voters": [],
     "nodes": [],
-    "resources": {"total": 0, "held": 0, "unheld": 0, "moving": 0, "parked": 0},
+    "resources": {"total": 0, "held": 0, "open": 0, "failing": 0, "unheld": 0, "moving": 0, "parked": 0},
     "digest": f"{0:032x}",
     "lease": {"valid": False, "incarnation": 0},
     "messages": attrs.asdict(Counts()),

@@ -83,12 +83,31 @@ def resource_rows(state: State) -> list[dict[str, Json]]:
 
 
 def resource_counts(state: State) -> dict[str, Json]:
-    """Every resource is held, unheld (it waits for a holder), moving (on its way from one, or out) or parked."""
-    phases = Counter(assignment.phase for assignment in state.assignments.values())
+    """
+    Every resource is held, unheld (it waits for a holder), moving (on its way from one, or out) or parked.
+
+    Of those that are held, *open* work; *failing* are those that retry, failed for good or are stuck.
+    """
+    assignments = list(state.assignments.values())
+    phases = Counter(assignment.phase for assignment in assignments)
+    conditions = Counter(
+        assignment.holder.condition
+        for assignment in assignments
+        if assignment.phase is Phase.HELD and assignment.holder is not None
+    )
     held, unheld, parked = phases[Phase.HELD], phases[Phase.WAITING], phases[Phase.PARKED]
     total = phases.total()
     moving = total - held - unheld - parked
-    return {"total": total, "held": held, "unheld": unheld, "moving": moving, "parked": parked}
+    failing = conditions[Condition.RETRYING] + conditions[Condition.FAILED] + conditions[Condition.STUCK]
+    return {
+        "total": total,
+        "held": held,
+        "open": conditions[Condition.OPEN],
+        "failing": failing,
+        "unheld": unheld,
+        "moving": moving,
+        "parked": parked,
+    }
 
 
 def node_rows(state: State, voters: Iterable[str]) -> list[dict[str, Json]]:

@@ -18,6 +18,7 @@ from pydrm.node import Node
 __all__ = ["Voters"]
 
 _AGAIN_S = 0.2
+_LOOK_S = 0.02
 
 
 class Voters:
@@ -43,11 +44,16 @@ class Voters:
         It was started with the same cluster, `role = "voter"`, an empty data directory, and peers that list the voters.
 
         Raises:
-            ClusterRefused: It is not linked with this node (reason "not-found"), or it is a worker, or another replica
-                has its name ("conflict").
+            ClusterRefused: It is not linked with this node (reason "not-found"), or it is this node, or a worker, or
+                another replica has its name ("conflict").
             Unavailable: No majority answered in time, or it lacked too much of the log: repeat it.
         """
-        await self._change(lambda node, left_s: node.engine.add_voter(name, timeout=left_s), timeout)
+        self._refuse_self(name)
+        await self._change(
+            lambda node, left_s: node.engine.add_voter(name, timeout=left_s),
+            timeout,
+            done=lambda voters: name in voters,
+        )
 
     async def remove(self, name: str, *, timeout: float = 10) -> None:
         """
@@ -57,7 +63,11 @@ class Voters:
             ClusterRefused: It has none (reason "not-found"), or it has the last ("invalid").
             Unavailable: No majority answered in time: repeat it.
         """
-        await self._change(lambda node, left_s: node.engine.remove_voter(name, timeout=left_s), timeout)
+        await self._change(
+            lambda node, left_s: node.engine.remove_voter(name, timeout=left_s),
+            timeout,
+            done=lambda voters: name not in voters,
+        )
 
     async def replace(self, name: str, *, timeout: float = 60) -> None:
         """
@@ -67,9 +77,11 @@ class Voters:
         Safe to repeat, also when it was interrupted between the two.
 
         Raises:
-            ClusterRefused: It is a worker ("conflict"), or its old vote is the last one ("invalid").
+            ClusterRefused: It is a worker, or this node ("conflict"), or its old vote is the last one ("invalid").
             Unavailable: It was not linked in time, or no majority answered; what was done stays done.
         """
+        # Before anything is taken away.
+        self._refuse_self(name)
         deadline = self._clock.now() + timeout
         try:
             await self.remove(name, timeout=timeout)
@@ -87,11 +99,22 @@ class Voters:
                     raise Unavailable(f"{name} has no old vote any more, and no new one yet: {refused}") from refused
             await self._clock.sleep(_AGAIN_S)
 
-    async def _change(self, change: Callable[[Node, float], Awaitable[Answer]], timeout: float) -> None:
+    def _refuse_self(self, name: str) -> None:
+        if name == self._running().name:
+            raise ClusterRefused(
+                f"{name} is this node, and is not linked with itself: ask another one", reason="conflict"
+            )
+
+    async def _change(
+        self, change: Callable[[Node, float], Awaitable[Answer]], timeout: float, *, done: Callable[[list[str]], bool]
+    ) -> None:
+        """Return when *done* is true of the voters that this node knows; it may hear of the change after the leader."""
         deadline = self._clock.now() + timeout
         while True:
             answer = await change(self._running(), max(deadline - self._clock.now(), 0.0))
             if not isinstance(answer, Refused):
+                while not done(self.names()) and self._clock.now() < deadline:
+                    await self._clock.sleep(_LOOK_S)
                 return
             if answer.reason is not Reason.STALE or self._clock.now() > deadline:
                 raise error_of(answer)

@@ -290,11 +290,20 @@ def test_status_counts_what_there_is() -> None:
     async def scene() -> None:
         async with manager() as drm:
             await drm.add(idle("r1", "r2"))
+            await until(lambda: states(drm) == {"r1": "open", "r2": "open"})
 
             status = drm.status()
 
             assert status["nodes"] == [{"node": "a", "state": "alive", "votes": True, "incarnation": 1, "held": 2}]
-            assert status["resources"] == {"total": 2, "held": 2, "unheld": 0, "moving": 0, "parked": 0}
+            assert status["resources"] == {
+                "total": 2,
+                "held": 2,
+                "open": 2,
+                "failing": 0,
+                "unheld": 0,
+                "moving": 0,
+                "parked": 0,
+            }
             assert (status["cluster"], status["node"], status["leader"]) == ("orders", "a", "a")
             assert status["has_majority"] is True
             assert status["lease"] == {"valid": True, "incarnation": 1}

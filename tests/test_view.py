@@ -89,10 +89,26 @@ def test_what_a_source_has_brought_shows_whose_it_is() -> None:
 def test_each_resource_counts_as_held_unheld_moving_or_parked() -> None:
     built = cluster("a", "b", resources=["r1", "r2", "r3"])
     built.apply(remove("r1"))
-    assert resource_counts(built.state) == {"total": 3, "held": 2, "unheld": 0, "moving": 1, "parked": 0}
+    assert resource_counts(built.state) == {
+        "total": 3,
+        "held": 2,
+        "open": 0,
+        "failing": 0,
+        "unheld": 0,
+        "moving": 1,
+        "parked": 0,
+    }
 
     built = cluster(resources=["r1"])
-    assert resource_counts(built.state) == {"total": 1, "held": 0, "unheld": 1, "moving": 0, "parked": 0}
+    assert resource_counts(built.state) == {
+        "total": 1,
+        "held": 0,
+        "open": 0,
+        "failing": 0,
+        "unheld": 1,
+        "moving": 0,
+        "parked": 0,
+    }
 
 
 def test_nodes_are_listed_by_name_with_voters_that_never_came() -> None:
@@ -130,7 +146,15 @@ def test_what_is_parked_shows_why() -> None:
         AssignmentView("paused", 0, "paused", None, None, "moving house"),
         AssignmentView("refused", 0, "quarantined", None, None, "HTTP status 500"),
     ]
-    assert resource_counts(built.state) == {"total": 2, "held": 0, "unheld": 0, "moving": 0, "parked": 2}
+    assert resource_counts(built.state) == {
+        "total": 2,
+        "held": 0,
+        "open": 0,
+        "failing": 0,
+        "unheld": 0,
+        "moving": 0,
+        "parked": 2,
+    }
 
 
 def test_what_is_retried_shows_why_and_when() -> None:

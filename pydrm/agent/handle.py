@@ -22,7 +22,7 @@ from pydrm.agent.kind import Kind
 from pydrm.agent.reconcile import Stage
 from pydrm.clock import Clock
 from pydrm.core.records import AssignmentKey, Condition
-from pydrm.errors import ConfigurationError, Fenced, Permanent, Temporary
+from pydrm.errors import ConfigurationError, Elsewhere, Fenced, Permanent, Temporary
 
 __all__ = ["CUT_TIMEOUT_S", "STABLE_S", "Gate", "Handle"]
 
@@ -218,13 +218,22 @@ class Handle:
         except (Permanent, ConfigurationError) as error:
             self._note_failure(Condition.FAILED, told_by(error) or "the handler gave up for good")
             return None
+        except Elsewhere as error:
+            return self._failed(told_by(error) or "the handler wants another node to try", elsewhere=True)
         except Temporary as error:
             return self._failed(told_by(error) or "the handler asked for another try", delay=_delay_of(error))
         except Exception as error:  # noqa: BLE001 (the border to code that is not ours: it must not end the agent)
             return self._failed(f"{type(error).__name__}: {told_by(error)}", error)
         return self._failed("the handler returned by itself")
 
-    def _failed(self, detail: str, error: BaseException | None = None, delay: float | None = None) -> float:
+    def _failed(
+        self,
+        detail: str,
+        error: BaseException | None = None,
+        delay: float | None = None,
+        *,
+        elsewhere: bool = False,
+    ) -> float:
         """Note it, and say how long to wait before the next try."""
         if self._opened_at is not None and self._clock.now() - self._opened_at >= STABLE_S:
             self._backoff.reset()
@@ -232,7 +241,7 @@ class Handle:
         gives_up = False
         if delay is None:
             # A handler that says when to try again knows better than to try elsewhere.
-            self._failures += 1
+            self._failures = max(self._failures + 1, self._give_up_after if elsewhere else 0)
             gives_up = self.stage is Stage.LIVE and 0 < self._give_up_after <= self._failures
             delay = max(self._backoff.next_s(), DECISION_S if gives_up else 0.0)
         next_try_ms = round((self._clock.wall() + delay) * 1000) if delay > NEXT_TRY_SHOWN_S else 0

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from pydrm.agent.detail import told_by
 from pydrm.agent.hold import Hold
 from pydrm.core.resource import KIND_BYTES_MAX, Resource
-from pydrm.errors import ConfigurationError, Permanent
+from pydrm.errors import ConfigurationError, Elsewhere
 
 __all__ = ["Grouped", "Kind", "Kinds"]
 
@@ -103,4 +103,5 @@ class _Unusable:
         """It could be anything."""
 
     async def run(self, hold: Hold) -> None:
-        raise Permanent(self._why)
+        # Another node may have it: an app is deployed to one after the other.
+        raise Elsewhere(self._why)

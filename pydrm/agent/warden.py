@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -269,7 +270,10 @@ class Warden:
         self._unfenced_said = True
         tokens = ", ".join(map(str, left[:10]))
         if self._on_unfenced == "exit":
-            _log.critical("%d handles could not be cut in time (tokens %s): this process exits", len(left), tokens)
+            why = f"{len(left)} handles could not be cut in time (tokens {tokens}): this process exits"
+            _log.critical(why)
+            # An app that has not set up logging would be gone without a word.
+            sys.stderr.write(f"pydrm: {why} with {EXIT_UNFENCED}; see docs/limits.md\n")
             logging.shutdown()
             self._exit(EXIT_UNFENCED)
         _log.error("%d handles could not be cut in time (tokens %s): their tokens must fence them", len(left), tokens)

@@ -35,7 +35,8 @@ def status(arguments: argparse.Namespace) -> Exit:
     print(f"cluster    {seen['cluster']}, seen by {seen['node']}: {majority}")
     print(f"leader     {seen['leader'] or 'none'} in term {seen['term']}, {seen['applied']} entries applied")
     print(
-        f"resources  {counts['total']}: {counts['held']} held, {counts['unheld']} unheld, {counts['moving']} moving, "
+        f"resources  {counts['total']}: {counts['held']} held ({counts['open']} open, {counts['failing']} failing), "
+        f"{counts['unheld']} unheld, {counts['moving']} moving, "
         f"{counts['parked']} paused or quarantined"
     )
     lease = seen["lease"]
@@ -137,7 +138,8 @@ def _change_voters(arguments: argparse.Namespace) -> Exit:
     else:
         print(f"voters: {', '.join(voters)}")
         if len(voters) % 2 == 0:
-            print(f"{len(voters)} voters survive no more losses than {len(voters) - 1}: have an odd number")
+            survived = (len(voters) - 1) // 2
+            print(f"{len(voters)} voters survive the loss of {survived}, as {len(voters) - 1} do: have an odd number")
     return Exit.OK
 
 

@@ -82,7 +82,8 @@ class Dialler:
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _dial_all(self, names: list[str]) -> None:
         loop = asyncio.get_running_loop()

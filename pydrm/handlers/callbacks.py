@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from pydrm.agent.hold import Hold
-from pydrm.errors import ConfigurationError, Permanent
+from pydrm.errors import ConfigurationError, Elsewhere
 
 __all__ = ["Callback", "Callbacks"]
 
@@ -43,11 +43,12 @@ class Callbacks:
         The one that the definition names; None if it names none, "".
 
         Raises:
-            Permanent: There is none on this node, though there was one where the resource was added.
+            Elsewhere: There is none on this node, though there was one where the resource was added. Others may have
+                it.
         """
         callback = self._callbacks.get(name)
         if name and callback is None:
-            raise Permanent(f"no callback {name!r} is registered on node {hold.node!r}")
+            raise Elsewhere(f"no callback {name!r} is registered on node {hold.node!r}")
         return callback
 
     def get(self, name: str) -> Callback | None:

@@ -418,15 +418,16 @@ def test_permanent_is_not_tried_again_until_the_definition_changes() -> None:
     play(scene)
 
 
-def test_a_kind_that_this_node_does_not_know_shows_as_failed() -> None:
+def test_a_kind_that_no_node_knows_is_quarantined_with_the_reason() -> None:
     async def scene() -> None:
         company = Company()
         company.add_node("a")
 
         company.add("r1", kind="mqtt")
-        await until(lambda: company.condition("r1") is Condition.FAILED)
+        await until(lambda: company.assignment("r1").phase is Phase.PARKED)
 
-        assert company.claim("r1").detail == "kind 'mqtt' is not registered on node 'a'"
+        parked = company.state.records["r1"].parked
+        assert parked is not None and parked.reason == "kind 'mqtt' is not registered on node 'a'"
 
     play(scene)
 

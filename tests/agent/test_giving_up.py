@@ -171,9 +171,10 @@ def test_a_kind_that_cannot_be_had_here_shows_why_and_stops_nothing_else() -> No
         company.add_node("a", find=broken)
         company.add("r", kind="broken")
         company.add("s")
-        await until(lambda: company.is_open("s") and company.condition("r") is Condition.FAILED)
+        await until(lambda: company.is_open("s") and company.assignment("r").phase is Phase.PARKED)
 
-        assert company.claim("r").detail == "kind: it cannot be loaded"
+        parked = company.state.records["r"].parked
+        assert parked is not None and parked.reason == "kind: it cannot be loaded"
 
     def broken(name: str) -> None:
         raise ConfigurationError("it cannot be loaded", field="kind")

@@ -43,7 +43,7 @@ def test_a_delay_without_end_is_a_day(delay: float) -> None:
         left_s = held.handle.next_try_ms / 1000 - time.time()
         await held.release()
 
-        assert DELAY_MAX_S - 60 < left_s <= DELAY_MAX_S
+        assert DELAY_MAX_S - 60 < left_s < DELAY_MAX_S + 1
         assert kind.runs == 1
 
     asyncio.run(scene())
@@ -72,7 +72,7 @@ def test_a_kind_that_cannot_be_had_whatever_the_reason_is_one_that_says_so() -> 
 
     async def scene() -> None:
         held = Held(Kinds(find=find).here("brought", "a"), Resource("r1", kind="brought"))
-        await until(lambda: held.handle.condition is Condition.FAILED)
+        await until(lambda: held.handle.condition is Condition.RETRYING)
         await held.release()
 
         assert held.handle.detail == r"'a \ud800'"

@@ -246,7 +246,7 @@ def test_voters_are_changed_and_those_that_are_left_are_printed(capsys: pytest.C
 
     with served(manager) as url:
         assert main(["nodes", "add", "d", "--admin", url]) == Exit.OK
-        assert "voters: a, b, c, d\n4 voters survive no more losses than 3" in capsys.readouterr().out
+        assert "voters: a, b, c, d\n4 voters survive the loss of 1, as 3 do" in capsys.readouterr().out
         assert main(["nodes", "remove", "a", "--admin", url, "--json"]) == Exit.OK
         assert json.loads(capsys.readouterr().out) == {"voters": ["b", "c", "d"]}
         assert main(["nodes", "replace", "b", "--admin", url]) == Exit.OK

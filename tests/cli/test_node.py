@@ -131,7 +131,8 @@ def test_a_node_runs_an_app_and_is_asked_from_outside(node: Node) -> None:
     assert shown == {"id": "r1", "kind": "quiet", "state": "open", "holder": "a", "token": shown["token"]} | WELL
     assert shown["token"] > 0
     assert (status["node"], status["cluster"], status["leader"], status["has_majority"]) == ("a", "orders", "a", True)
-    assert status["resources"] == {"total": 1, "held": 1, "unheld": 0, "moving": 0, "parked": 0}
+    counts = {"total": 1, "held": 1, "open": 1, "failing": 0, "unheld": 0, "moving": 0, "parked": 0}
+    assert status["resources"] == counts
     assert [(seen["node"], seen["state"], seen["held"]) for seen in status["nodes"]] == [("a", "alive", 1)]
     assert after == []
     code, out, _ = ended(process)

@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from random import SystemRandom
 
-from pydrm.agent.kind import Kind
+from pydrm.clock import SystemClock
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
+from pydrm.handlers.custom import kind_of
 from pydrm.testing.conformance.checked import Checked, Counterpart
 
 __all__ = ["check_kind"]
@@ -28,7 +30,7 @@ QUIET_S = 0.3
 
 
 async def check_kind(
-    kind: Kind,
+    kind: object,
     resource: Resource,
     counterpart: Counterpart,
     *,
@@ -37,6 +39,8 @@ async def check_kind(
 ) -> None:
     """
     Play all scenes with *resource* of *kind*; *counterpart* is started and stopped meanwhile.
+
+    What `ResourceManager.handler` takes is a kind, too: an async function, or a class or an object with hooks.
 
     A kind that delivers events (it has a method `topics`) is given one each twentieth of a second.
 
@@ -47,6 +51,7 @@ async def check_kind(
     Raises:
         AssertionError: A promise is broken; the message says which.
     """
+    kind = kind_of(resource.kind, kind, clock=SystemClock(), random=SystemRandom())
     Checked(kind, resource, counterpart).check_fields(refused)
     await counterpart.start()
     try:

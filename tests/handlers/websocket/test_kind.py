@@ -570,10 +570,10 @@ def test_a_callback_that_this_node_lacks_is_named_when_the_resource_is_added_her
     assert refused.value.field == "on_message"
 
 
-def test_a_callback_that_this_node_lacks_shows_as_failed_when_the_resource_came_from_elsewhere() -> None:
+def test_a_callback_that_this_node_lacks_is_shown_when_the_resource_came_from_elsewhere() -> None:
     async def scene() -> None:
         held = Held(Inbox().kind, resource("ws://x.example/", on_message="trades"))
-        await until(lambda: held.handle.condition is Condition.FAILED)
+        await until(lambda: held.handle.condition is Condition.RETRYING)
 
         assert held.handle.detail == "no callback 'trades' is registered on node 'a'"
         await held.release()
