@@ -107,3 +107,26 @@ def test_two_who_change_the_voters_at_once_both_get_what_they_asked_for(cluster:
 
     assert voters(cluster, "a") == ["a", "b", "c"]
     assert cluster.verify() == []
+
+
+def test_a_node_that_is_asked_about_itself_takes_nothing_away_from_it(cluster: SimulatedCluster):
+    """It is not linked with itself, so its new vote could not be given."""
+    refused = ask(cluster, "b", lambda drm: drm.voters.replace("b", timeout=5))
+
+    assert refused == "conflict: b is this node, and is not linked with itself: ask another one"
+    assert voters(cluster, "a") == ["a", "b", "c"]
+
+
+def test_who_asked_for_a_change_knows_of_it(cluster: SimulatedCluster):
+    """Also on a node that hears of it after the leader."""
+    seen = []
+
+    async def remove(drm: ResourceManager) -> None:
+        await drm.voters.remove("c")
+        seen.append(drm.voters.names())
+
+    for asked in "ab":
+        ask(cluster, asked, remove)
+        ask(cluster, asked, lambda drm: drm.voters.add("c"))
+
+    assert seen == [["a", "b"]] * 2

@@ -13,7 +13,7 @@ from pydrm.core.changes import Defined, Undefined
 from pydrm.core.commands import EndQuarantine
 from pydrm.core.handle_commands import GiveUp
 from pydrm.core.records import Condition, Definition, Parked, ParkedCause, Phase, Record
-from pydrm.errors import ConfigurationError, Temporary
+from pydrm.errors import ConfigurationError, Elsewhere, Temporary
 from tests.agent.stage import Actor, Company, play, until
 
 
@@ -45,6 +45,22 @@ def test_what_one_node_fails_to_open_another_opens() -> None:
         await until(lambda: company.is_open("r", by="b"))
 
         assert a.actor.runs["r"] >= 3
+
+    play(scene)
+
+
+def test_who_says_that_it_cannot_is_given_up_at_its_first_try() -> None:
+    """A node may lack what another one has."""
+
+    async def scene() -> None:
+        company = Company()
+        a = company.add_node("a", refusing(Actor(), lambda: Elsewhere("no card in this machine")), give_up_after=10)
+        company.add("r")
+        await until(lambda: a.actor.runs["r"] >= 1)
+        company.add_node("b")
+        await until(lambda: company.is_open("r", by="b"))
+
+        assert a.actor.runs["r"] <= 2
 
     play(scene)
 

@@ -595,7 +595,7 @@ def test_a_handle_that_is_gone_in_time_costs_nothing():
     assert scene.exits == []
 
 
-def test_a_handle_that_stays_ends_the_process(caplog: pytest.LogCaptureFixture):
+def test_a_handle_that_stays_ends_the_process(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]):
     """Half the margin after its lease, so that it is gone before anybody else may hold it."""
     scene = joined()
     for token in (7, 8, 9):
@@ -615,6 +615,7 @@ def test_a_handle_that_stays_ends_the_process(caplog: pytest.LogCaptureFixture):
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL] == [
         "2 handles could not be cut in time (tokens 7, 9): this process exits"
     ]
+    assert "this process exits with 70" in capsys.readouterr().err, "an app that has set up no logging is told nothing"
 
 
 def test_a_handle_that_stays_ends_the_process_through_a_new_incarnation_too():

@@ -101,6 +101,18 @@ def test_a_kind_that_does_as_it_should_passes() -> None:
     asyncio.run(scene())
 
 
+def test_what_an_app_registers_as_a_handler_is_a_kind_too() -> None:
+    async def scene() -> None:
+        listener = Listener()
+
+        async def handler(hold: Hold) -> None:
+            await as_it_should(hold, listener)
+
+        await check_kind(handler, Resource("r", kind="tcp"), listener)
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize(
     ("hold_it", "broken"),
     [
