@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Protocol, cast, runtime_checkable
 
 import attrs
 from msgspec.structs import replace
 
 from pydrm.agent.detail import encodable, shown
-from pydrm.agent.kind import Grouped, Kind, Kinds
+from pydrm.agent.kind import Grouped, Kind, Kinds, Named
 from pydrm.core.records import Definition
 from pydrm.core.resource import Resource
 from pydrm.engine import definition_of
@@ -30,6 +32,12 @@ DEFINITION_OVERHEAD_BYTES = 64
 
 PRIORITY_MAX = 1_000_000
 
+# How alike two names are, by `difflib`, if one is taken for a slip of the other.
+SLIP_RATIO = 0.8
+
+# Fields that resources of any kind may have.
+_COMMON = ("budget", "give_up_after", "priority")
+
 
 @runtime_checkable
 class Subscriber(Protocol):
@@ -46,11 +54,13 @@ class _Abilities:
     kind: Kind
     subscriber: Subscriber | None
     grouped: Grouped | None
+    fields: frozenset[str]
 
     @classmethod
     def of(cls, kind: Kind) -> _Abilities:
         subscriber = kind if isinstance(kind, Subscriber) else None
-        return cls(kind, subscriber, kind if isinstance(kind, Grouped) else None)
+        grouped = kind if isinstance(kind, Grouped) else None
+        return cls(kind, subscriber, grouped, kind.fields if isinstance(kind, Named) else frozenset())
 
 
 class Intake:
@@ -76,10 +86,11 @@ class Intake:
             raise InvalidResource(message, resource=resource.id, field="kind")
         _validate_give_up_after(resource)
         _validate_priority(resource)
-        kind.validate(resource)
         abilities = self._abilities.get(resource.kind)
         if abilities is None or abilities.kind is not kind:
             abilities = self._abilities[resource.kind] = _Abilities.of(kind)
+        _refuse_slips(resource, abilities.fields)
+        kind.validate(resource)
         topics = abilities.subscriber.topics(resource) if abilities.subscriber is not None else ()
         group = _group(resource, abilities.grouped)
         definition = definition_of(resource)
@@ -106,6 +117,22 @@ class Intake:
             if number % PART_DEFINITIONS_MAX == 0:
                 await asyncio.sleep(0)
         return list(made.values())
+
+
+def _refuse_slips(resource: Resource, known: frozenset[str]) -> None:
+    for name in resource.fields:
+        meant = _meant(name, known) if known else ""
+        if meant:
+            message = f"is unknown to {resource.kind}; did you mean {meant!r}? What is for templates needs another name"
+            raise InvalidResource(message, resource=resource.id, field=name)
+
+
+@lru_cache(maxsize=1024)
+def _meant(name: str, known: frozenset[str]) -> str:
+    """What *name* is most likely a slip of; "" if it is known, or like none that is."""
+    if name in known or name in _COMMON:
+        return ""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=SLIP_RATIO)), "")
 
 
 def _validate_give_up_after(resource: Resource) -> None:

@@ -15,7 +15,7 @@ from pydrm.agent.hold import Hold
 from pydrm.core.resource import KIND_BYTES_MAX, Resource
 from pydrm.errors import ConfigurationError, Elsewhere
 
-__all__ = ["Grouped", "Kind", "Kinds"]
+__all__ = ["Grouped", "Kind", "Kinds", "Named"]
 
 
 class Kind(Protocol):
@@ -46,6 +46,14 @@ class Grouped(Protocol):
 
     def group(self, resource: Resource) -> str:
         """The group whose budget *resource* is held within, such as the host that it connects to; "" for none."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A kind that says which fields it knows. A resource may have others, but none that looks like a slip."""
+
+    @property
+    def fields(self) -> frozenset[str]: ...
 
 
 class Kinds:

@@ -40,6 +40,25 @@ class HttpPoll:
         counts: The responses that the app did not get.
     """
 
+    fields = frozenset(
+        {
+            "url",
+            "interval",
+            "method",
+            "headers",
+            "body",
+            "on_change",
+            "on_response",
+            "next_request",
+            "decode",
+            "jitter",
+            "timeout",
+            "max_bytes",
+            "max_wait",
+            "max_pages",
+        }
+    )
+
     def __init__(self, callbacks: Callbacks, *, clock: Clock, random: Random, counts: Counts | None = None) -> None:
         self.counts = counts or Counts()
         self._circuits = Circuits()

@@ -97,6 +97,20 @@ class RedisPubsub:
         counts: The messages that the app did not get.
     """
 
+    fields = frozenset(
+        {
+            "url",
+            "username",
+            "password",
+            "channels",
+            "patterns",
+            "sharded",
+            "on_message",
+            "decode",
+            "queue",
+        }
+    )
+
     def __init__(self, callbacks: Callbacks, *, clock: Clock, random: Random, counts: Counts | None = None) -> None:
         self.counts = counts or Counts()
         self._callbacks = callbacks

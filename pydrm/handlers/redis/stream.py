@@ -112,6 +112,19 @@ class RedisStream:
         counts: The entries that the app did not get.
     """
 
+    fields = frozenset(
+        {
+            "url",
+            "username",
+            "password",
+            "streams",
+            "start",
+            "on_message",
+            "decode",
+            "count",
+        }
+    )
+
     def __init__(self, callbacks: Callbacks, *, clock: Clock, counts: Counts | None = None) -> None:
         self.counts = counts or Counts()
         self._callbacks = callbacks

@@ -36,6 +36,21 @@ class Webhook:
     It is open while nothing fails: retrying while the last try failed, until one succeeds.
     """
 
+    fields = frozenset(
+        {
+            "url",
+            "topics",
+            "secret",
+            "secrets",
+            "delivery",
+            "ordered",
+            "timeout",
+            "disable_after",
+            "allow",
+            "headers",
+        }
+    )
+
     def __init__(self, clock: Clock, random: Random) -> None:
         self._clock = clock
         self._random = random

@@ -51,6 +51,30 @@ class Websocket:
         ConfigurationError: The library of *transport* is not installed.
     """
 
+    fields = frozenset(
+        {
+            "url",
+            "headers",
+            "subprotocols",
+            "subscribe",
+            "unsubscribe",
+            "on_message",
+            "decode",
+            "checkpoint_field",
+            "checkpoint_start",
+            "queue",
+            "when_full",
+            "max_size",
+            "ping_interval",
+            "ping_timeout",
+            "idle_timeout",
+            "open_timeout",
+            "compression",
+            "tls_ca",
+            "proxy",
+        }
+    )
+
     def __init__(
         self,
         callbacks: Callbacks,
