@@ -185,10 +185,14 @@ def references(templates: Iterable[Json]) -> list[str]:
     return list(found)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Not to wait for whoever writes, should it be a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _content(path: str) -> str:
     try:
-        # Not to wait for whoever writes, should it be a pipe.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise SecretMissing(f"{{file:{path}}} is no file")
             data = file.read(SECRET_BYTES_MAX + 1)

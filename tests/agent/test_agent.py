@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from pydrm.agent.agent import CLOSE_BATCH
 from pydrm.agent.hold import Hold
 from pydrm.core.handle_commands import Release, Report
 from pydrm.core.records import Condition, Phase
@@ -651,6 +652,35 @@ def test_close_ends_all_at_once_and_opens_nothing_more() -> None:
         assert left == 0
         assert not any(node.actor.open.values())
         assert node.actor.runs["late"] == 0
+
+    play(scene)
+
+
+def test_close_goes_round_the_loop_between_many_so_that_the_first_end_before_the_last_are_told_to() -> None:
+    """Were all told in one turn of the loop, it would answer nobody meanwhile, and the lease would end for that."""
+
+    async def scene() -> None:
+        company = Company()
+        node = company.add_node("a")
+        names = numbered(3 * CLOSE_BATCH)
+        others_held = []
+
+        async def look_at_the_last(hold: Hold) -> None:
+            try:
+                await node.actor.keep(hold)
+            finally:
+                others_held.append(node.agent.holds(names[-1]))
+
+        node.actor.script = look_at_the_last
+        for first in range(0, len(names), CLOSE_BATCH):
+            company.add(*names[first : first + CLOSE_BATCH])
+        await until(lambda: company.is_open(*names))
+
+        left = await node.agent.close()
+
+        assert left == 0
+        assert others_held[0]
+        assert len(others_held) == len(names)
 
     play(scene)
 

@@ -33,6 +33,8 @@ from pydrm.testing.held import Held, until
 from tests.counterparts import Server, redis_server
 from tests.handlers.http_server import says, site
 
+OPEN_DESCRIPTORS = Path("/proc/self/fd")
+
 SECRET = "s3cr3t/ä&=%?"
 SHOWN = ["s3cr3t"]
 
@@ -350,6 +352,18 @@ def test_redis_may_refer_to_them(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
     with redis_server(tmp_path) as server, caplog.at_level(logging.DEBUG):
         asyncio.run(scene(server))
+
+
+@pytest.mark.skipif(not OPEN_DESCRIPTORS.exists(), reason="there is nothing that lists what a process has open")
+def test_a_directory_in_place_of_a_secret_leaves_nothing_open_however_often_it_is_tried(tmp_path: Path) -> None:
+    """A node without a descriptor left can open no segment of its journal, so it stops."""
+    before = len(os.listdir(OPEN_DESCRIPTORS))
+
+    for _ in range(10):
+        with pytest.raises(SecretMissing, match="Is a directory"):
+            read_reference(f"file:{tmp_path}")
+
+    assert len(os.listdir(OPEN_DESCRIPTORS)) == before
 
 
 def test_a_pipe_is_no_file_and_keeps_nobody_waiting(tmp_path: Path) -> None:
