@@ -620,11 +620,11 @@ def test_a_request_under_way_is_given_up_when_the_hold_ends() -> None:
 # --- definitions -----------------------------------------------------------------------------------------------------
 
 
-def test_a_callback_that_this_node_lacks_shows_as_failed_when_the_resource_came_from_elsewhere() -> None:
+def test_a_callback_that_this_node_lacks_is_shown_when_the_resource_came_from_elsewhere() -> None:
     async def scene() -> None:
         async with site() as at:
             held = Held(Inbox().kind, resource(at, on_change="trades"))
-            await until(lambda: held.handle.condition is Condition.FAILED)
+            await until(lambda: held.handle.condition is Condition.RETRYING)
 
             assert held.handle.detail == "no callback 'trades' is registered on node 'a'"
             await held.release()
