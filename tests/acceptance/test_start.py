@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tests.acceptance.scene import START_S, on_stage
 
+ALL_OPEN = {"total": 30, "held": 30, "open": 30, "failing": 0, "unheld": 0, "moving": 0, "parked": 0}
+
 
 def test_1000_resources_are_held_once_each_and_shared_evenly_within_3_s(tmp_path: Path, rounds: range) -> None:
     for number in rounds:
@@ -32,7 +34,7 @@ def test_every_node_tells_what_the_diary_says(tmp_path: Path) -> None:
             assert status["leader"] in ("a", "b", "c")
             assert status["has_majority"] is True
             assert {node["node"]: node["held"] for node in status["nodes"]} == scene.diary.loads()
-            assert status["resources"] == {"total": 30, "held": 30, "unheld": 0, "moving": 0, "parked": 0}
+            assert status["resources"] == ALL_OPEN
             assert {row["id"]: (row["holder"], row["token"], row["state"]) for row in resources} == {
                 resource: (stay.node, stay.token, "open") for resource, [stay] in scene.diary.held().items()
             }
