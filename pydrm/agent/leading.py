@@ -34,6 +34,7 @@ _FORM_AGAIN_S = 0.5
 _END_RECOVERY_AGAIN_S = 0.5
 _END_RECOVERY_LATER_S = 0.1
 _RAISE_AGAIN_S = 0.5
+_PLACE_AGAIN_S = 0.5
 
 
 class Leading:
@@ -52,6 +53,7 @@ class Leading:
         self._form_at = float("-inf")
         self._end_recovery_at = float("-inf")
         self._looked_for_work_at = -1
+        self._place_at = float("-inf")  # not before: the last Place is not applied yet, unless it was lost
         self._looked_for_raise_at = (-1, float("-inf"))
 
     def note(self, change: Change, now: float) -> None:
@@ -67,7 +69,9 @@ class Leading:
 
     def applied(self, request: Request, outcome: Outcome) -> None:
         """All changes of a request were noted."""
-        if isinstance(request.command, ForgetPublished) and isinstance(outcome.answer, Refused):
+        if isinstance(request.command, Place):
+            self._place_at = float("-inf")
+        elif isinstance(request.command, ForgetPublished) and isinstance(outcome.answer, Refused):
             self._ledger.forgot(request.command.through)
 
     def restored(self, state: State, now: float) -> None:
@@ -92,10 +96,7 @@ class Leading:
         yield from self._budgets.due(now, footing.leads_since)
         if forget is not None:
             yield forget
-        if footing.applied != self._looked_for_work_at:
-            self._looked_for_work_at = footing.applied
-            if unfinished(state):
-                yield Place()
+        yield from self._go_on(now, footing, state)
         yield from self._raise(now, footing, state)
 
     def _form(self, now: float, state: State, membership: Membership) -> Iterator[Command]:
@@ -113,6 +114,21 @@ class Leading:
             self._end_recovery_at = now
             _log.info("recovered as cluster %s; from now on resources are assigned again", settings.cluster_id)
             yield EndRecovery(settings.cluster_id)
+
+    def _go_on(self, now: float, footing: Footing, state: State) -> Iterator[Command]:
+        """
+        One step of placement after the other, and never two in the log at a time.
+
+        Each takes tens of milliseconds to apply, and a renewal that comes after it waits for that. Were one added
+        whenever anything is applied, there would be more and more of them, and after a failover of tens of thousands
+        those who take over would lose their leases too; and the log would have no room for anybody's requests.
+        """
+        if now < self._place_at or footing.applied == self._looked_for_work_at:
+            return
+        self._looked_for_work_at = footing.applied
+        if unfinished(state):
+            self._place_at = now + _PLACE_AGAIN_S
+            yield Place()
 
     def _raise(self, now: float, footing: Footing, state: State) -> Iterator[Command]:
         """The one protocol that nobody could be left behind by is put in force: see `core.protocol`."""

@@ -467,18 +467,33 @@ def test_the_leader_ends_a_lease_that_was_not_renewed():
     assert Expire("b", 2, 0) in scene.submitted
 
 
-def test_the_leader_goes_on_with_placement_where_it_was_left():
-    """Once for each state: it waits until what it asked for is applied."""
+def test_the_leader_goes_on_with_placement_where_it_was_left_one_step_after_the_other():
+    """Two at a time in the log, and a renewal behind them would wait for both."""
     scene = joined()
-    scene.cluster.apply(add(*numbered(STEP_ASSIGNMENTS_MAX + 1)))
+    scene.cluster.apply(add(*numbered(2 * STEP_ASSIGNMENTS_MAX + 1)))
 
     scene.tick(applied=7)
     as_follower = list(scene.submitted)
-    for applied in (7, 7, 8):
+    for applied in (7, 7, 8, 9):
         scene.tick(leads=True, applied=applied)
+    before_it_is_applied = scene.submitted.count(Place())
+    scene.commit()
+    scene.tick(leads=True, applied=10)
 
     assert Place() not in as_follower
-    assert scene.submitted.count(Place()) == 2
+    assert before_it_is_applied == 1
+    assert scene.submitted == [Place()]
+
+
+def test_a_step_of_placement_that_was_lost_is_asked_for_again():
+    scene = joined()
+    scene.cluster.apply(add(*numbered(STEP_ASSIGNMENTS_MAX + 1)))
+    scene.tick(leads=True, applied=7)
+    scene.submitted.clear()
+
+    scene.tick(1.0, leads=True, applied=8)
+
+    assert Place() in scene.submitted
 
 
 def test_a_leader_with_nothing_to_place_does_not_ask_for_it():
