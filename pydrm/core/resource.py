@@ -65,6 +65,13 @@ class Resource:
         self.__attrs_init__(id, kind, weight, overlap, MappingProxyType(kept))
 
     @classmethod
+    def as_kept(cls, id: str, kind: str, weight: int, overlap: bool, fields: dict[str, Json]) -> Resource:
+        """What was checked when it was added, and is read back; *fields* are its own from now on."""
+        resource = cls.__new__(cls)
+        resource.__attrs_init__(id, kind, weight, overlap, MappingProxyType(fields))
+        return resource
+
+    @classmethod
     def from_dict(cls, flat: object) -> Resource:
         """Read the flat form, `{"id": ..., "kind": ..., "url": ...}`, as JSON and TOML have it."""
         if not isinstance(flat, Mapping):

@@ -269,7 +269,7 @@ def definition_of(resource: Resource) -> Definition:
 def resource_of(definition: Definition) -> Resource:
     """The resource that *definition* was made of."""
     fields = _fields_decoder.decode(definition.fields)
-    return Resource(definition.id, kind=definition.kind, weight=definition.weight, overlap=definition.overlap, **fields)
+    return Resource.as_kept(definition.id, definition.kind, definition.weight, definition.overlap, fields)
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

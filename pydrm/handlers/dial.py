@@ -23,13 +23,16 @@ async def dial(hold: Hold | None, host: str, port: int, *, timeout_s: float) -> 
     """
     A connected socket, guarded by *hold*; the caller closes it. None is for what several holds share.
 
-    Addresses are tried in the resolver's order, each for its share of *timeout_s*.
+    Addresses are tried in the resolver's order, each of several for its share of *timeout_s*; it is the caller who
+    limits the whole.
 
     Raises:
         OSError: None of the addresses could be reached; TimeoutError is one.
         Fenced: The hold ended.
     """
     addresses = await _resolve(host, port)
+    if len(addresses) == 1:
+        return await _connect(hold, *addresses[0])
     error: OSError = OSError(f"{host!r} has no address")
     for address in addresses:
         try:

@@ -16,7 +16,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import ParamSpec, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -64,7 +64,7 @@ class Secrets:
             Temporary: One is not to be had: another node may have it, and somebody may put it there.
         """
         try:
-            return await cls.read(hold.resource.get(field) for field in fields)
+            return await cls.read(map(hold.resource.get, fields))
         except SecretMissing as missing:
             raise Temporary(f"{missing} on node {hold.node!r}") from None
 
@@ -76,7 +76,8 @@ class Secrets:
         Raises:
             TemplateError: A reference is not one.
         """
-        return cls(dict.fromkeys(references(templates), _PLACEHOLDER))
+        found = references(templates)
+        return cls(dict.fromkeys(found, _PLACEHOLDER)) if found else _NONE
 
     @classmethod
     async def read(cls, templates: Iterable[Json], environment: Mapping[str, str] = os.environ) -> Secrets:
@@ -87,9 +88,11 @@ class Secrets:
             TemplateError: A reference is not one.
             SecretMissing: There is no such variable or file, or nothing in it.
         """
-        values = {reference: await fetch_reference(reference, environment) for reference in references(templates)}
+        found = references(templates)
         # Most have none, and what has is kept for as long as a connection is open.
-        return cls(values) if values else _NONE
+        if not found:
+            return _NONE
+        return cls({reference: await fetch_reference(reference, environment) for reference in found})
 
     def fill(self, plan: Callable[[], T]) -> T:
         """What *plan* makes of them. The definition was checked; so what cannot be used is a secret, and may change."""
@@ -173,16 +176,28 @@ def references(templates: Iterable[Json]) -> list[str]:
     """
     found: dict[str, None] = {}
     for template in templates:
-        for name in names_in(template):
-            source, separator, where = name.partition(":")
-            if not separator or source not in SECRET_SOURCES:
-                continue
-            if source == "env" and not _NAME.fullmatch(where):
-                raise TemplateError(f"{{{name}}} does not name an environment variable")
-            if source == "file" and not (where.startswith("/") and where.isprintable()):
-                raise TemplateError(f"{{{name}}} must have the absolute path of a file")
-            found[name] = None
+        if isinstance(template, str):
+            found.update(dict.fromkeys(_references_in(template)))
+        elif isinstance(template, (list, dict)):
+            found.update(dict.fromkeys(references(template.values() if isinstance(template, dict) else template)))
     return list(found)
+
+
+# Read before each opening of what may be one of thousands that have it from the same template.
+@lru_cache(maxsize=256)
+def _references_in(template: str) -> tuple[str, ...]:
+    return tuple(name for name in names_in(template) if _is_reference(name))
+
+
+def _is_reference(name: str) -> bool:
+    source, separator, where = name.partition(":")
+    if not separator or source not in SECRET_SOURCES:
+        return False
+    if source == "env" and not _NAME.fullmatch(where):
+        raise TemplateError(f"{{{name}}} does not name an environment variable")
+    if source == "file" and not (where.startswith("/") and where.isprintable()):
+        raise TemplateError(f"{{{name}}} must have the absolute path of a file")
+    return True
 
 
 def _open_at_once(path: str, flags: int) -> int:

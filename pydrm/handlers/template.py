@@ -9,7 +9,7 @@ because a definition is data that may come from anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from string import Formatter
 
@@ -39,14 +39,23 @@ def values_of(resource: Resource, *, node: str, token: int) -> dict[str, str]:
     return values
 
 
-def render(template: str, values: Mapping[str, str]) -> str:
+def render(template: str, values: Mapping[str, str], encode: Callable[[str, str], str] | None = None) -> str:
     """
+    Args:
+        encode: Called with a name and its value, for what is to stand in its place.
+
     Raises:
         TemplateError: A name is unknown, or the braces do not match.
     """
     if "{" not in template and "}" not in template:
         return template
-    return "".join(literal + (_value(name, values) if name is not None else "") for literal, name in _parts(template))
+    pieces = []
+    for literal, name in _parts(template):
+        pieces.append(literal)
+        if name is not None:
+            value = _value(name, values)
+            pieces.append(value if encode is None else encode(name, value))
+    return "".join(pieces)
 
 
 def render_json(template: Json, values: Mapping[str, str]) -> Json:
@@ -60,19 +69,16 @@ def render_json(template: Json, values: Mapping[str, str]) -> Json:
     return template
 
 
-def names_in(template: Json) -> Iterator[str]:
+def names_in(template: str) -> list[str]:
     """
-    What stands between braces in *template*, inside of lists and objects too.
+    What stands between braces in *template*.
 
     Raises:
         TemplateError: The braces do not match.
     """
-    if isinstance(template, str):
-        if "{" in template or "}" in template:
-            yield from (name for _, name in _parts(template) if name is not None)
-    elif isinstance(template, (list, dict)):
-        for item in template.values() if isinstance(template, dict) else template:
-            yield from names_in(item)
+    if "{" not in template and "}" not in template:
+        return []
+    return [name for _, name in _parts(template) if name is not None]
 
 
 # The same one is gone through for its secrets, and then filled in; and thousands of resources may share it.

@@ -43,10 +43,10 @@ _BUFFER_BYTES = 2048
 
 
 async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) -> Connection:
-    if endpoint.proxy is not None or endpoint.compresses:
+    if endpoint.proxy is not None or endpoint.options.compresses:
         return await by_websockets.connect(hold, endpoint, tls)
     # Should this be cancelled half-way, nobody closes it but the hold, which cuts what it guards when the run is over.
-    sock = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.open_timeout_s)
+    sock = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.options.open_timeout_s)
     url, headers = _as_picows_has_it(endpoint)
     try:
         transport, connection = await picows.ws_connect(
@@ -54,7 +54,7 @@ async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) ->
             url,
             ssl_context=tls,
             websocket_handshake_timeout=None,
-            max_frame_size=endpoint.max_size,
+            max_frame_size=endpoint.options.max_size,
             extra_headers=headers,
             max_redirects=0,
             read_buffer_init_size=_BUFFER_BYTES,
@@ -79,8 +79,8 @@ def _as_picows_has_it(endpoint: Endpoint) -> tuple[str, list[tuple[str, str]]]:
     headers.setdefault("User-Agent", f"picows/{PICOWS}")
     if uri.user_info is not None:
         headers.setdefault("Authorization", build_authorization_basic(*uri.user_info))
-    if endpoint.subprotocols:
-        headers["Sec-WebSocket-Protocol"] = ", ".join(endpoint.subprotocols)
+    if endpoint.options.subprotocols:
+        headers["Sec-WebSocket-Protocol"] = ", ".join(endpoint.options.subprotocols)
     scheme = "wss" if uri.secure else "ws"
     return f"{scheme}://{build_host(uri.host, uri.port, uri.secure)}{uri.resource_name}", list(headers.raw_items())
 
@@ -88,7 +88,7 @@ def _as_picows_has_it(endpoint: Endpoint) -> tuple[str, list[tuple[str, str]]]:
 def _listener(response: picows.WSUpgradeResponse, endpoint: Endpoint) -> ClientConnection:
     """Raises WSHandshakeError if the server chose what it was not offered."""
     protocol = response.headers.get("Sec-WebSocket-Protocol")
-    if protocol is not None and protocol not in endpoint.subprotocols:
+    if protocol is not None and protocol not in endpoint.options.subprotocols:
         raise picows.WSHandshakeError(f"unsupported subprotocol: {protocol}")
     if "Sec-WebSocket-Extensions" in response.headers:
         raise picows.WSHandshakeError("no extensions supported")
@@ -98,14 +98,14 @@ def _listener(response: picows.WSUpgradeResponse, endpoint: Endpoint) -> ClientC
         response=cast("Any", None),
         subprotocol=None,
         permessage_deflate=None,
-        ping_interval=endpoint.ping_interval_s,
-        ping_timeout=endpoint.ping_timeout_s,
+        ping_interval=endpoint.options.ping_interval_s,
+        ping_timeout=endpoint.options.ping_timeout_s,
         close_timeout=LEAVE_TIMEOUT_S,
-        max_queue=endpoint.queue,
+        max_queue=endpoint.options.queue,
         # So that `send` returns only when the operating system has all of it.
         write_limit=0,
-        max_message_size=endpoint.max_size,
-        max_frame_size=endpoint.max_size,
+        max_message_size=endpoint.options.max_size,
+        max_frame_size=endpoint.options.max_size,
         logger=_silent,
     )
 

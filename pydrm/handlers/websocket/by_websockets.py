@@ -29,22 +29,22 @@ _silent.disabled = True
 async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) -> Connection:
     options: dict[str, Any] = {} if tls is None else {"ssl": tls}
     if endpoint.proxy is None:
-        options["sock"] = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.open_timeout_s)
+        options["sock"] = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.options.open_timeout_s)
         options["create_connection"] = _Connection
     else:
         options["create_connection"] = partial(_Proxied, hold)
     connection = await _connect(
         endpoint.url,
         additional_headers=endpoint.headers,
-        subprotocols=cast("Any", list(endpoint.subprotocols) or None),
-        compression="deflate" if endpoint.compresses else None,
+        subprotocols=cast("Any", list(endpoint.options.subprotocols) or None),
+        compression="deflate" if endpoint.options.compresses else None,
         proxy=endpoint.proxy,
         open_timeout=None,
         close_timeout=LEAVE_TIMEOUT_S,
-        ping_interval=endpoint.ping_interval_s,
-        ping_timeout=endpoint.ping_timeout_s,
-        max_size=endpoint.max_size,
-        max_queue=endpoint.queue,
+        ping_interval=endpoint.options.ping_interval_s,
+        ping_timeout=endpoint.options.ping_timeout_s,
+        max_size=endpoint.options.max_size,
+        max_queue=endpoint.options.queue,
         # So that `send` returns only when the operating system has all of it.
         write_limit=0,
         logger=_silent,

@@ -8,7 +8,9 @@ again for each connection, with that connection's token, secrets and checkpoint.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -20,14 +22,16 @@ from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.definition_fields import TOKEN, FieldReader, Values, Wrong
 from pydrm.handlers.secrets import Secrets
-from pydrm.handlers.template import TemplateError, names_in, render, render_json, values_of
-from pydrm.handlers.websocket.options import options_of
-from pydrm.handlers.websocket.resume import Position
+from pydrm.handlers.template import TemplateError, render, render_json, values_of
+from pydrm.handlers.websocket.options import Options, options_of
 
 __all__ = ["MAY_HOLD_SECRETS", "Endpoint"]
 
 # Those that websockets knows; socks needs the package python-socks too.
 _PROXY_SCHEMES = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
+
+# RFC 3986, section 3: the scheme and the authority.
+_BEFORE_PATH = re.compile(r"[^/?#]*://[^/?#]*")
 
 MAY_HOLD_SECRETS = ("url", "headers", "subscribe", "unsubscribe", "proxy")
 
@@ -38,16 +42,7 @@ class Endpoint:
     Attributes:
         host, port: Where to connect to, taken from the url.
         subscribe, unsubscribe: What to send once connected, and before a polite close; in order.
-        on_message: The name of the callback that gets what arrives; "" drops it.
         proxy: A proxy's url; True for the one that the environment names; None for none.
-        open_timeout_s: How long connecting and subscribing may take.
-        ping_interval_s, ping_timeout_s: None: no pings; no answer to them is missed.
-        idle_timeout_s: After how long without a message the connection is taken for broken; None: never.
-        queue: How many messages (of one frame each) may wait for the callback.
-        when_full: What happens to one more: "wait", "drop_oldest" or "disconnect".
-        decodes: Whether messages are JSON, and delivered decoded.
-        position: Where a decoded message says how far it is; None if it does not.
-        tls_ca: A PEM file of the CAs to trust in place of the system's; "" for those.
     """
 
     url: str = attrs.field(repr=False)
@@ -55,22 +50,10 @@ class Endpoint:
     port: int
     secure: bool
     headers: Mapping[str, str] = attrs.field(repr=False)
-    subprotocols: tuple[str, ...]
     subscribe: tuple[str, ...] = attrs.field(repr=False)
     unsubscribe: tuple[str, ...] = attrs.field(repr=False)
-    on_message: str
     proxy: str | Literal[True] | None = attrs.field(repr=False)
-    open_timeout_s: float
-    ping_interval_s: float | None
-    ping_timeout_s: float | None
-    idle_timeout_s: float | None
-    queue: int
-    when_full: str
-    decodes: bool
-    position: Position | None
-    max_size: int
-    compresses: bool
-    tls_ca: str
+    options: Options
 
     @classmethod
     def of(
@@ -95,17 +78,17 @@ class Endpoint:
             values["checkpoint"] = _checkpoint_text(resource, checkpoint)
         values |= _secret_values(resource, secrets)
         read = FieldReader(resource, values)
-        url, uri = read.field("url", _url)
+        url, origin = read.field("url", _url)
         return cls(
             url=url,
-            host=uri.host,
-            port=uri.port,
-            secure=uri.secure,
+            host=origin.host,
+            port=origin.port,
+            secure=origin.secure,
             headers=read.field("headers", _headers),
             subscribe=read.field("subscribe", _messages),
             unsubscribe=read.field("unsubscribe", _messages),
             proxy=read.field("proxy", _proxy),
-            **options_of(resource, read, secure=uri.secure),
+            options=options_of(resource, read, secure=origin.secure),
         )
 
 
@@ -144,21 +127,30 @@ def _url(value: Json, values: Values) -> tuple[str, WebSocketURI]:
         raise Wrong("is missing")
     if not isinstance(value, str):
         raise Wrong(f"must be a string, not {value!r}")
-    # An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret.
-    encoded = {
-        name: quote(values[name], safe="")
-        for name in names_in(value)
-        if name in values and (name in ("id", "node", "checkpoint") or ":" in name)
-    }
-    url = render(value, {**values, **encoded})
+    url = render(value, values, _in_url)
     if not url.isprintable() or " " in url:
         raise Wrong(f"must not contain spaces or control characters: {value!r}")
     try:
-        return url, parse_uri(url)
+        return url, _origin_of(url)
     except InvalidURI as error:
         raise Wrong(f"{value!r} cannot be used as a url: {error.msg}") from None
     except ValueError:
         raise Wrong(f"{value!r} cannot be read as a url") from None
+
+
+def _in_url(name: str, value: str) -> str:
+    """An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret."""
+    return quote(value, safe="") if name in ("id", "node", "checkpoint") or ":" in name else value
+
+
+def _origin_of(url: str) -> WebSocketURI:
+    """What comes before the path. There is nothing that could be wrong with a path or a query, only with a fragment."""
+    before_path = _BEFORE_PATH.match(url)
+    return _parse(before_path[0] if before_path is not None and "#" not in url else url)
+
+
+# Thousands of connections go to a few hosts.
+_parse = lru_cache(maxsize=256)(parse_uri)
 
 
 def _headers(value: Json, values: Values) -> dict[str, str]:
@@ -198,7 +190,7 @@ def _proxy(value: Json, values: Values) -> str | Literal[True] | None:
         raise Wrong(f'must be "env" or the url of a proxy, not {value!r}')
     if value == "env":
         return True
-    url = render(value, {**values, **{name: quote(text, safe="") for name, text in values.items() if ":" in name}})
+    url = render(value, values, lambda name, text: quote(text, safe="") if ":" in name else text)
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -93,9 +93,9 @@ class Websocket:
 
     def validate(self, resource: Resource) -> None:
         endpoint = Endpoint.of(resource, node="node", token=1)
-        if endpoint.on_message and self._callbacks.get(endpoint.on_message) is None:
+        if endpoint.options.on_message and self._callbacks.get(endpoint.options.on_message) is None:
             known = ", ".join(self._callbacks) or "none"
-            message = f"no callback {endpoint.on_message!r} is registered on this node (registered: {known})"
+            message = f"no callback {endpoint.options.on_message!r} is registered on this node (registered: {known})"
             raise InvalidResource(message, resource=resource.id, field="on_message")
 
     def group(self, resource: Resource) -> str:
@@ -109,12 +109,12 @@ class Websocket:
     async def run(self, hold: Hold) -> None:
         secrets = await Secrets.held(hold, MAY_HOLD_SECRETS)
         endpoint = self._endpoint(hold, secrets)
-        callback = self._callbacks.named_by(hold, endpoint.on_message)
+        callback = self._callbacks.named_by(hold, endpoint.options.on_message)
         connection: Connection | None = None
         session: Session | None = None
         try:
-            async with asyncio.timeout(endpoint.open_timeout_s):
-                tls = self._ssl_context(endpoint.tls_ca) if endpoint.secure else None
+            async with asyncio.timeout(endpoint.options.open_timeout_s):
+                tls = self._ssl_context(endpoint.options.tls_ca) if endpoint.secure else None
                 connection = await self._connect(hold, endpoint, tls)
                 session = Session(connection, endpoint, hold, callback, self.counts)
                 await session.subscribe()
@@ -134,7 +134,7 @@ class Websocket:
         raise failure
 
     def _refusal(self, error: Exception, hold: Hold, endpoint: Endpoint, secrets: Secrets) -> HandlerError:
-        failure = refusal(error, open_timeout_s=endpoint.open_timeout_s, clock=self._clock, random=self._random)
+        failure = refusal(error, open_timeout_s=endpoint.options.open_timeout_s, clock=self._clock, random=self._random)
         failure.args = (secrets.redact(str(failure)),)
         if isinstance(failure, Temporary) and failure.delay is not None:
             hold.hold_back(failure.delay, str(failure))

@@ -1,10 +1,10 @@
 """
-`options_of`: those fields of a websocket resource in which no template stands.
+`Options`: those fields of a websocket resource in which no template stands.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import attrs
 
 from pydrm.core.resource import Json, Resource
 from pydrm.handlers.definition_fields import (
@@ -18,9 +18,9 @@ from pydrm.handlers.definition_fields import (
     seconds_or_off,
     whole_number,
 )
-from pydrm.handlers.websocket.resume import position_of
+from pydrm.handlers.websocket.resume import Position, position_of
 
-__all__ = ["OPEN_TIMEOUT_S", "options_of"]
+__all__ = ["OPEN_TIMEOUT_S", "Options", "options_of"]
 
 OPEN_TIMEOUT_S = 10.0
 PING_S = 20.0
@@ -45,17 +45,46 @@ _OPTIONS = {
     "tls_ca",
 }
 _KNOWN_OPTIONS_MAX = 256
-_known_options: dict[tuple[object, ...], dict[str, Any]] = {}
+_known_options: dict[tuple[object, ...], Options] = {}
 
 
-def options_of(resource: Resource, read: FieldReader, *, secure: bool) -> dict[str, Any]:
+@attrs.frozen
+class Options:
     """
-    What they say, by attribute of `Endpoint`.
+    Attributes:
+        on_message: The name of the callback that gets what arrives; "" drops it.
+        open_timeout_s: How long connecting and subscribing may take.
+        ping_interval_s, ping_timeout_s: None: no pings; no answer to them is missed.
+        idle_timeout_s: After how long without a message the connection is taken for broken; None: never.
+        queue: How many messages (of one frame each) may wait for the callback.
+        when_full: What happens to one more: "wait", "drop_oldest" or "disconnect".
+        decodes: Whether messages are JSON, and delivered decoded.
+        position: Where a decoded message says how far it is; None if it does not.
+        tls_ca: A PEM file of the CAs to trust in place of the system's; "" for those.
+    """
 
+    subprotocols: tuple[str, ...] = ()
+    on_message: str = ""
+    open_timeout_s: float = OPEN_TIMEOUT_S
+    ping_interval_s: float | None = PING_S
+    ping_timeout_s: float | None = PING_S
+    idle_timeout_s: float | None = None
+    queue: int = QUEUE_DEFAULT
+    when_full: str = "wait"
+    decodes: bool = False
+    position: Position | None = None
+    max_size: int = MESSAGE_BYTES_DEFAULT
+    compresses: bool = False
+    tls_ca: str = ""
+
+
+def options_of(resource: Resource, read: FieldReader, *, secure: bool) -> Options:
+    """
     Raises:
         InvalidResource: One cannot be used; it is named.
 
-    Thousands of resources have the same, and reading it is much of what opening one costs: so it is read once.
+    Thousands of resources have the same, and reading it is much of what opening one costs: so it is read once, and
+    they share it.
     """
     # With the types, because True equals 1.
     key = (secure, *((name, type(value), value) for name, value in resource.fields.items() if name in _OPTIONS))
@@ -71,23 +100,23 @@ def options_of(resource: Resource, read: FieldReader, *, secure: bool) -> dict[s
     return options
 
 
-def _read_options(read: FieldReader, *, secure: bool) -> dict[str, Any]:
+def _read_options(read: FieldReader, *, secure: bool) -> Options:
     decodes = read.field("decode", choice("off", "json")) == "json"
-    return {
-        "subprotocols": read.field("subprotocols", _subprotocols),
-        "on_message": read.field("on_message", name_of("the name of a callback")),
-        "open_timeout_s": read.field("open_timeout", seconds(OPEN_TIMEOUT_S)),
-        "ping_interval_s": read.field("ping_interval", seconds_or_off(PING_S)),
-        "ping_timeout_s": read.field("ping_timeout", seconds_or_off(PING_S)),
-        "idle_timeout_s": read.field("idle_timeout", seconds_or_off(None)),
-        "queue": read.field("queue", whole_number(QUEUE_DEFAULT, 1, QUEUE_MAX)),
-        "when_full": read.field("when_full", choice("wait", "drop_oldest", "disconnect")),
-        "decodes": decodes,
-        "position": read.field("checkpoint_field", lambda value, _: position_of(value, decodes=decodes)),
-        "max_size": read.field("max_size", whole_number(MESSAGE_BYTES_DEFAULT, 1, MESSAGE_BYTES_MAX)),
-        "compresses": read.field("compression", choice("off", "deflate")) == "deflate",
-        "tls_ca": read.field("tls_ca", lambda value, _: _tls_ca(value, secure=secure)),
-    }
+    return Options(
+        subprotocols=read.field("subprotocols", _subprotocols),
+        on_message=read.field("on_message", name_of("the name of a callback")),
+        open_timeout_s=read.field("open_timeout", seconds(OPEN_TIMEOUT_S)),
+        ping_interval_s=read.field("ping_interval", seconds_or_off(PING_S)),
+        ping_timeout_s=read.field("ping_timeout", seconds_or_off(PING_S)),
+        idle_timeout_s=read.field("idle_timeout", seconds_or_off(None)),
+        queue=read.field("queue", whole_number(QUEUE_DEFAULT, 1, QUEUE_MAX)),
+        when_full=read.field("when_full", choice("wait", "drop_oldest", "disconnect")),
+        decodes=decodes,
+        position=read.field("checkpoint_field", lambda value, _: position_of(value, decodes=decodes)),
+        max_size=read.field("max_size", whole_number(MESSAGE_BYTES_DEFAULT, 1, MESSAGE_BYTES_MAX)),
+        compresses=read.field("compression", choice("off", "deflate")) == "deflate",
+        tls_ca=read.field("tls_ca", lambda value, _: _tls_ca(value, secure=secure)),
+    )
 
 
 def _subprotocols(value: Json, values: Values) -> tuple[str, ...]:

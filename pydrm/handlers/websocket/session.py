@@ -76,10 +76,10 @@ class Session:
     def receive(self) -> Coroutine[Any, Any, NoReturn]:
         """Deliver what arrives until the connection is lost, which is the only way in which this ends."""
         # Not a coroutine of its own: one more that waits is some hundred bytes more for each connection.
-        receiving = self._receive if self._endpoint.when_full == "wait" else self._receive_apart
-        if self._endpoint.idle_timeout_s is None:
+        receiving = self._receive if self._endpoint.options.when_full == "wait" else self._receive_apart
+        if self._endpoint.options.idle_timeout_s is None:
             return receiving(None)
-        return self._while_heard(receiving, self._endpoint.idle_timeout_s)
+        return self._while_heard(receiving, self._endpoint.options.idle_timeout_s)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Session:
             idle.heard()
 
     async def _receive_apart(self, idle: _Idle | None) -> NoReturn:
-        queue = _Queue(self._endpoint.queue)
+        queue = _Queue(self._endpoint.options.queue)
         delivering = asyncio.create_task(self._deliver_all(queue), name=f"pydrm {self._hold.resource.id} queue")
         try:
             await self._fill(queue, delivering, idle)
@@ -128,12 +128,12 @@ class Session:
                 await asyncio.sleep(0)
             if not queue.full:
                 queue.put(data)
-            elif self._endpoint.when_full == "drop_oldest":
+            elif self._endpoint.options.when_full == "drop_oldest":
                 queue.drop_oldest()
                 queue.put(data)
                 self._counts.overflowed_messages += 1
             else:
-                self._cut(f"{self._endpoint.queue} messages wait for the callback, and one more came")
+                self._cut(f"{self._endpoint.options.queue} messages wait for the callback, and one more came")
                 raise ConnectionClosedError(None, None)
 
     async def _deliver_all(self, queue: _Queue) -> None:
@@ -148,7 +148,7 @@ class Session:
             self._counts.dropped_messages += 1
             raise Fenced(f"a message for resource {hold.resource.id!r} came when token {hold.token} was over")
         message: object = data
-        if self._endpoint.decodes:
+        if self._endpoint.options.decodes:
             try:
                 message = _decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -162,8 +162,8 @@ class Session:
                 self._counts.callback_failures += 1
                 logger.exception("a callback failed; the message is lost to it", extra=self._fields())
                 return
-        if self._endpoint.position is not None:
-            self._note(self._endpoint.position.of(message))
+        if self._endpoint.options.position is not None:
+            self._note(self._endpoint.options.position.of(message))
 
     def _note(self, position: Json) -> None:
         if position is None:

@@ -9,6 +9,7 @@ import pytest
 from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.websocket.endpoint import Endpoint
+from pydrm.handlers.websocket.options import Options
 
 
 def endpoint(id: str = "r1", **fields: Any) -> Endpoint:
@@ -22,22 +23,24 @@ def test_a_url_alone_is_enough() -> None:
         port=443,
         secure=True,
         headers={},
-        subprotocols=(),
         subscribe=(),
         unsubscribe=(),
-        on_message="",
         proxy=None,
-        open_timeout_s=10.0,
-        ping_interval_s=20.0,
-        ping_timeout_s=20.0,
-        idle_timeout_s=None,
-        queue=16,
-        when_full="wait",
-        decodes=False,
-        position=None,
-        max_size=1024 * 1024,
-        compresses=False,
-        tls_ca="",
+        options=Options(
+            subprotocols=(),
+            on_message="",
+            open_timeout_s=10.0,
+            ping_interval_s=20.0,
+            ping_timeout_s=20.0,
+            idle_timeout_s=None,
+            queue=16,
+            when_full="wait",
+            decodes=False,
+            position=None,
+            max_size=1024 * 1024,
+            compresses=False,
+            tls_ca="",
+        ),
     )
 
 
@@ -161,13 +164,13 @@ def test_a_path_that_leads_nowhere_is_refused(value: object) -> None:
 
 
 def test_pings_and_their_answers_can_be_switched_off() -> None:
-    read = endpoint(url="ws://x/", ping_interval="off", ping_timeout="off", idle_timeout="off")
+    options = endpoint(url="ws://x/", ping_interval="off", ping_timeout="off", idle_timeout="off").options
 
-    assert (read.ping_interval_s, read.ping_timeout_s, read.idle_timeout_s) == (None, None, None)
+    assert (options.ping_interval_s, options.ping_timeout_s, options.idle_timeout_s) == (None, None, None)
 
 
 def test_a_ca_of_its_own_is_for_tls_only() -> None:
-    assert endpoint(url="wss://x/", tls_ca="/etc/ca.pem").tls_ca == "/etc/ca.pem"
+    assert endpoint(url="wss://x/", tls_ca="/etc/ca.pem").options.tls_ca == "/etc/ca.pem"
     with pytest.raises(InvalidResource, match="wss"):
         endpoint(url="ws://x/", tls_ca="/etc/ca.pem")
 
@@ -208,7 +211,7 @@ def test_a_field_called_checkpoint_is_the_resources_own() -> None:
     ],
 )
 def test_a_position_is_found_in_a_message_or_is_not(path: object, message: object, found: object) -> None:
-    position = endpoint(url="ws://x/", decode="json", checkpoint_field=path).position
+    position = endpoint(url="ws://x/", decode="json", checkpoint_field=path).options.position
 
     assert position is not None
     assert position.of(message) == found
@@ -216,9 +219,9 @@ def test_a_position_is_found_in_a_message_or_is_not(path: object, message: objec
 
 def test_options_that_are_equal_for_python_and_not_alike_are_told_apart() -> None:
     """True equals 1, and what was read for one resource is used for the next."""
-    assert endpoint(ping_interval=1).ping_interval_s == 1.0
+    assert endpoint(ping_interval=1).options.ping_interval_s == 1.0
     with pytest.raises(InvalidResource):
         endpoint(ping_interval=True)
-    assert endpoint(url="wss://x/", tls_ca="/ca.pem").tls_ca == "/ca.pem"
+    assert endpoint(url="wss://x/", tls_ca="/ca.pem").options.tls_ca == "/ca.pem"
     with pytest.raises(InvalidResource):
         endpoint(url="ws://x/", tls_ca="/ca.pem")
