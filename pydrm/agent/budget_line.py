@@ -143,10 +143,18 @@ class Line:
 
     def _say(self) -> None:
         now = self._clock.now()
+        text = ""
         while self._unsaid and (self._unsaid[0].done.done() or now - self._unsaid[0].since >= _WAIT_SHOWN_S):
             waiter = self._unsaid.popleft()
             if not waiter.done.done():
-                waiter.say(f"waits for the budget of {self._group}")
+                text = text or self._what_they_wait_for()
+                waiter.say(text)
+
+    def _what_they_wait_for(self) -> str:
+        state = self._office.state_of(self._group)
+        if state is not None and state.held_back:
+            return f"waits because {self._group} is held back"
+        return f"waits for the budget of {self._group}"
 
     def _may_go_on(self, state: GroupState | None) -> bool:
         if state is None:

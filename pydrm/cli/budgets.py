@@ -19,9 +19,15 @@ def run(arguments: argparse.Namespace) -> Exit:
         case "set":
             from pydrm.limits import LIMITS  # with the state machine, which nothing else here needs
 
-            limits = {limit: getattr(arguments, limit) for limit in LIMITS}
-            client.set_budget(arguments.group, {name: limit for name, limit in limits.items() if limit is not None})
-            _print(arguments, {"set": arguments.group}, f"set the budget of {arguments.group}")
+            asked = {limit: getattr(arguments, limit) for limit in LIMITS}
+            limits = {name: limit for name, limit in asked.items() if limit is not None}
+            before = next((seen for seen in client.budgets() if seen["group"] == arguments.group), {})
+            client.set_budget(arguments.group, limits)
+            gone = [name for name in LIMITS if before.get(name) is not None and name not in limits]
+            text = f"set the budget of {arguments.group}"
+            if gone:
+                text += f"; not limited any more: {', '.join(f'{name} (was {before[name]:g})' for name in gone)}"
+            _print(arguments, {"set": arguments.group, "not_limited_any_more": gone}, text)
         case "remove":
             client.remove_budget(arguments.group)
             _print(arguments, {"removed": arguments.group}, f"removed the budget of {arguments.group}")

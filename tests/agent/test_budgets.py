@@ -572,6 +572,24 @@ def test_a_group_without_a_limit_is_held_back_too() -> None:
     play(scene)
 
 
+def test_what_waits_because_its_group_is_held_back_says_that() -> None:
+    """For its budget it would wait in vain."""
+
+    async def scene() -> None:
+        company = Company()
+        third = ThirdParty(company)
+        third.node("a")
+        company.add("r", group=API)
+        await until(lambda: company.is_open("r"))
+        third.holds["r"].hold_back(60.0)
+
+        company.add("s", group=API)
+
+        await until(lambda: company.claim("s").detail == f"waits because {API} is held back")
+
+    play(scene)
+
+
 def test_a_node_that_nobody_hears_holds_itself_back_and_says_so_again() -> None:
     """For what is left of the time."""
 

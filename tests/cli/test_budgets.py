@@ -41,6 +41,18 @@ def test_budgets_are_set_shown_and_removed(capsys: pytest.CaptureFixture[str]) -
     assert manager.budgets.limits == {}
 
 
+def test_a_limit_that_is_gone_by_setting_others_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager()
+    manager.budgets.limits = {"g": {"connections": 10, "requests_per_second": 2.5}}
+    with served(manager) as url:
+        assert main(["budgets", "set", "g", "--connections", "5", "--admin", url]) == Exit.OK
+        said = capsys.readouterr().out
+        assert main(["budgets", "set", "g", "--connections", "6", "--json", "--admin", url]) == Exit.OK
+
+    assert said == "set the budget of g; not limited any more: requests_per_second (was 2.5)\n"
+    assert json.loads(capsys.readouterr().out) == {"set": "g", "not_limited_any_more": []}
+
+
 def test_json_is_what_the_node_says(capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing else."""
     manager = FakeManager()
