@@ -56,6 +56,8 @@ def _replay(arguments: argparse.Namespace, client: Client) -> Exit:
     if not (arguments.resource or arguments.event or arguments.all):
         raise Failed("name a webhook or an event, or say --all", exit=Exit.USAGE)
     count = client.replay_deliveries(arguments.resource, arguments.event)
+    if not count and (arguments.resource or arguments.event):
+        raise Failed("nothing of that has failed; `pydrm webhooks failed` lists what has", exit=Exit.CONFLICT)
     print(json.dumps({"replayed": count}) if arguments.json else f"{count} to be tried anew")
     return Exit.OK
 

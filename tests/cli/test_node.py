@@ -167,7 +167,7 @@ def test_a_second_signal_exits_now(node: Node) -> None:
     [
         ("myapp", "--app: must be MODULE:ATTR"),
         ("nowhere:set_up", "--app: there is no module 'nowhere'"),
-        ("myapp:nothing", "--app: 'myapp:nothing' must be a plain function"),
+        ("myapp:nothing", "--app: the module 'myapp' has no 'nothing'"),
         ("myapp:set_up_later", "--app: 'myapp:set_up_later' must be a plain function"),
     ],
 )

@@ -24,6 +24,14 @@ def test_what_failed_is_a_table_for_people_and_json_for_programs(capsys: pytest.
     assert [row["event_id"] for row in rows] == ["evt_8"]
 
 
+def test_to_replay_what_has_not_failed_is_an_error_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager()
+    with served(manager) as url:
+        assert main(["webhooks", "replay", "nosuch", "--admin", url]) == Exit.CONFLICT
+
+    assert "nothing of that has failed" in capsys.readouterr().err
+
+
 def test_what_failed_is_replayed_if_one_says_which(capsys: pytest.CaptureFixture[str]) -> None:
     manager = FakeManager()
     with served(manager) as url:
