@@ -32,8 +32,12 @@ logger = logging.getLogger(__name__)
 
 GATHER_S = 0.003
 
-# So many are enough for an entry to be worth it. It also bounds how many handlers go on at the same instant.
-GATHERED_MIN = 32
+# So many are enough for an entry to be worth it.
+GATHERED_MIN = 64
+
+# So many handlers go on in one turn of the loop. If all of an entry's did, what they make to go on with would all be
+# there at the same time, and Python's collector would run for each entry, and look through it in vain.
+TOLD_AT_ONCE = 8
 
 Waiter = asyncio.Future[None]
 
@@ -209,13 +213,15 @@ class Checkpoints:
             self._not_saved(batch)
             raise
         if answer is not None:
-            self._settle(batch, answer)
+            _tell(self._settle(batch, answer))
 
     async def _say_once(self, make: Callable[[], SaveCheckpoints | None]) -> Answer | None:
         command = make()
         return await ask(self._proposer, command) if command is not None else None
 
-    def _settle(self, batch: dict[int, _Noted], answer: Answer) -> None:
+    def _settle(self, batch: dict[int, _Noted], answer: Answer) -> list[Waiter]:
+        """Those who are to be told that theirs is saved."""
+        saved: list[Waiter] = []
         refused = answer.missing if isinstance(answer, Done) else [str(token) for token in batch]
         from_s = self._clock.now() + self._interval_s
         for token, noted in batch.items():
@@ -228,9 +234,8 @@ class Checkpoints:
             if newest is not None:
                 newest.from_s = self._from_s[token] = from_s
                 newest.by_s = max(newest.by_s, from_s)
-            for waiter in noted.waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            saved += noted.waiters
+        return saved
 
     def _not_saved(self, batch: dict[int, _Noted]) -> None:
         """Nobody knows whether it is; who waits waits on, for what took its place if something did."""
@@ -246,3 +251,12 @@ class Checkpoints:
         for waiter in noted.waiters:
             if not waiter.done():
                 waiter.set_exception(Fenced(f"resource {noted.key[0]!r} is no longer held under token {token}"))
+
+
+def _tell(saved: list[Waiter]) -> None:
+    """Some now, and the others in the next turns of the loop."""
+    for waiter in saved[:TOLD_AT_ONCE]:
+        if not waiter.done():
+            waiter.set_result(None)
+    if len(saved) > TOLD_AT_ONCE:
+        asyncio.get_running_loop().call_soon(_tell, saved[TOLD_AT_ONCE:])

@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 
-from pydrm.agent.checkpoints import GATHERED_MIN
+from pydrm.agent.checkpoints import GATHERED_MIN, TOLD_AT_ONCE
 from pydrm.agent.hold import Hold
 from pydrm.core.handle_commands import SaveCheckpoints
 from pydrm.core.records import CHECKPOINT_BYTES_MAX
@@ -181,6 +181,33 @@ def test_patience_ends_when_it_is_over_or_there_are_enough() -> None:
         began_s = loop.time()
         await asyncio.gather(*(handlers.holds[id].checkpoint(id, patience=0.5) for id in ids))
         assert loop.time() - began_s < 0.1
+
+    play(scene)
+
+
+def test_those_that_were_saved_together_go_on_a_few_at_a_time() -> None:
+    """Else a node with many pollers would send a whole entry's requests at the same instant."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = counting(company, "a")
+        ids = [f"r{number}" for number in range(3 * TOLD_AT_ONCE)]
+        company.add(*ids)
+        await until(lambda: company.is_open(*ids))
+        under_way = most = 0
+
+        async def save_and_ask(id: str) -> None:
+            nonlocal under_way, most
+            await handlers.holds[id].checkpoint(id)
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+
+        await asyncio.gather(*(save_and_ask(id) for id in ids))
+
+        assert len(saves(company)) == 1
+        assert most == TOLD_AT_ONCE
 
     play(scene)
 
