@@ -77,9 +77,9 @@ def _load_app(name: str) -> SetUp:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
             raise
         raise ConfigurationError(f"there is no module {error.name!r}", field="--app") from error
-    set_up: SetUp | None = getattr(module, attribute, None)
     if not hasattr(module, attribute):
         raise ConfigurationError(f"the module {module_name!r} has no {attribute!r}", field="--app")
+    set_up: SetUp = getattr(module, attribute)
     if not callable(set_up) or inspect.iscoroutinefunction(set_up):
         raise ConfigurationError(f"{name!r} must be a plain function that takes a ResourceManager", field="--app")
     return set_up

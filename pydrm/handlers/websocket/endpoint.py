@@ -146,7 +146,10 @@ def _in_url(name: str, value: str) -> str:
 def _origin_of(url: str) -> WebSocketURI:
     """What comes before the path. There is nothing that could be wrong with a path or a query, only with a fragment."""
     before_path = _BEFORE_PATH.match(url)
-    return _parse(before_path[0] if before_path is not None and "#" not in url else url)
+    # A name and a password are secrets, and stay nowhere for longer than the connection.
+    if before_path is None or "@" in before_path[0] or "#" in url:
+        return parse_uri(url)
+    return _parse(before_path[0])
 
 
 # Thousands of connections go to a few hosts.

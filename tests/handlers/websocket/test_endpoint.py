@@ -8,7 +8,7 @@ import pytest
 
 from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
-from pydrm.handlers.websocket.endpoint import Endpoint
+from pydrm.handlers.websocket.endpoint import Endpoint, _parse
 from pydrm.handlers.websocket.options import Options
 
 
@@ -42,6 +42,22 @@ def test_a_url_alone_is_enough() -> None:
             tls_ca="",
         ),
     )
+
+
+def test_a_password_in_the_url_is_not_remembered_for_others() -> None:
+    """Unlike the origins that thousands share: one that was rotated is to be gone."""
+    before = _parse.cache_info().currsize
+
+    read = endpoint(url="wss://user:not-a-real-one@y.example:8443/feed")
+
+    assert (read.host, read.port, read.secure) == ("y.example", 8443, True)
+    assert _parse.cache_info().currsize == before
+
+
+def test_a_path_may_hold_any_sign_that_ends_a_name_elsewhere() -> None:
+    read = endpoint(url="ws://x.example:9000/stream/btc@trade?to=a@b://c")
+
+    assert (read.host, read.port, read.secure) == ("x.example", 9000, False)
 
 
 def test_an_id_cannot_end_the_part_of_the_url_that_it_stands_in() -> None:
