@@ -276,6 +276,8 @@ class Replica:
         self._storage.snapshotter.tick(raft, self.state)
         messages, raft.outbox = raft.outbox, []
         self._storage.outbox.put(messages)
+        if raft.is_leader and raft.backlog and self._is_alone() and not self._storage.outbox.syncing:
+            self.wake()  # in memory there is no disk to wait for
 
     def _apply(self, entry: bytes, index: int) -> None:
         self._applier.apply(entry, index)

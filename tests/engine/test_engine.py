@@ -234,6 +234,21 @@ async def test_a_node_alone_in_memory_does_what_it_is_asked(addresses: Addresses
     assert node.failures == []
 
 
+@on_a_loop
+async def test_a_node_alone_in_memory_waits_for_no_tick(addresses: Addresses, monkeypatch: pytest.MonkeyPatch):
+    """What it has put into the log is committed at once: nobody has to answer, and there is no disk to wait for."""
+    node = Node("a", addresses, "", None)
+    await node.engine.start()
+    try:
+        await node.add("joined")
+        monkeypatch.setattr("pydrm.engine.replica.TICK_S", 10.0)
+        for number in range(5):
+            await asyncio.sleep(0.1)  # so that nothing else is under way
+            await node.add(f"r{number}", timeout=8)
+    finally:
+        await node.engine.stop()
+
+
 def remove(*ids: str) -> RemoveResources:
     return RemoveResources(ids)
 
