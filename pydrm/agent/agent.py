@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.budgets import Budgets
-from pydrm.agent.checkpoints import Bookmark, Checkpoints
+from pydrm.agent.checkpoints import Checkpoints
 from pydrm.agent.cluster import Cluster
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import CUT_TIMEOUT_S, Handle
@@ -250,13 +250,13 @@ class Agent:
     def _look(self, key: AssignmentKey) -> None:
         """Bring one assignment up to date, as far as that can be done now; the rest is queued."""
         handles = self._handles.get(key, {})
-        had = dict.fromkeys(self._let_go.get(key, ()), Stage.GONE)
-        had.update((token, handle.stage) for token, handle in handles.items())
+        had = {token: handle.stage for token, handle in handles.items()}
+        if key in self._let_go:
+            had = dict.fromkeys(self._let_go[key], Stage.GONE) | had
         state = self._cluster.state
         assignment = state.assignments.get(key)
         wanted = wishes(assignment, state.records.get(key[0]), (self._node, self._incarnation))
-        for token in {*had, *wanted}:
-            self._turns.unqueue(token)
+        self._turns.unqueue({*had, *wanted})
         if assignment is not None and any(wish in (Wish.OPEN, Wish.KEEP) for wish in wanted.values()):
             # With what is released it is given back anyway.
             self._budgets.look(assignment)
@@ -330,6 +330,7 @@ class Agent:
             fence=self._fence,
             clock=self._clock,
             backoff=Backoff(self._random),
+            checkpoints=self._checkpoints,
             give_up_after=self._patience(assignment, resource),
             told=self._on_told,
             gave_up=self._on_gave_up,
@@ -343,8 +344,7 @@ class Agent:
             lease=self._lease,
             fence=self._fence,
             clock=self._clock,
-            tell=handle.tell,
-            checkpoints=Bookmark(self._checkpoints, key, token),
+            owner=handle,
             ledger=self._ledger,
             budget=gate,
         )
@@ -358,7 +358,7 @@ class Agent:
         self._handle_of[task] = handle
         task.add_done_callback(self._on_gone, context=self._context)
         # After a fence the cluster may still think of it as open.
-        self._reporter.reported(HandleReport(*key, token, handle.condition))
+        self._reporter.reopened(HandleReport(*key, token, handle.condition))
 
     def _end(self, handle: Handle) -> None:
         assert self._tasks is not None

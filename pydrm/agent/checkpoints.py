@@ -26,7 +26,7 @@ from pydrm.core.records import AssignmentKey
 from pydrm.core.state import State
 from pydrm.errors import DrmError, Fenced
 
-__all__ = ["Bookmark", "Checkpoints", "Waiter"]
+__all__ = ["Checkpoints", "Waiter"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,21 +59,6 @@ class _Noted:
     by_s: float
     waiters: list[Waiter]
     under_way: bool = False
-
-
-@attrs.frozen(eq=False)
-class Bookmark:
-    """One handle's place in `Checkpoints`."""
-
-    _checkpoints: Checkpoints
-    _key: AssignmentKey
-    _token: int
-
-    def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
-        self._checkpoints.note(self._key, self._token, value, patience_s, waiter)
-
-    def newest(self) -> bytes | None:
-        return self._checkpoints.newest(self._key, self._token)
 
 
 class Checkpoints:

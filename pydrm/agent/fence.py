@@ -30,13 +30,16 @@ class Fence:
     def register(self, token: int, sock: socket.socket) -> None:
         """The handle uses *sock*. An object, not a number: a number may be another's by the time it is cut."""
         with self._lock:
-            self._handles[token] = (*self._handles.get(token, ()), sock)
+            others = self._handles.get(token)
+            # Those that are closed are forgotten: a handler may reconnect for years.
+            self._handles[token] = (*(old for old in others if old.fileno() != -1), sock) if others else (sock,)
 
-    def forget(self, token: int, sock: socket.socket) -> None:
-        """*sock* is closed; the handle may get another one."""
+    def cut(self, token: int) -> None:
+        """Cut those of one handle."""
         with self._lock:
-            if token in self._handles:
-                self._handles[token] = tuple(other for other in self._handles[token] if other is not sock)
+            sockets = self._handles.get(token, ())
+        for sock in sockets:
+            _shut(sock)
 
     def closed(self, token: int) -> None:
         """Nothing is left of the handle."""
@@ -57,5 +60,10 @@ class Fence:
         with self._lock:
             sockets = [sock for sockets in self._handles.values() for sock in sockets]
         for sock in sockets:
-            with contextlib.suppress(OSError, ValueError):
-                sock.shutdown(socket.SHUT_RDWR)
+            _shut(sock)
+
+
+def _shut(sock: socket.socket) -> None:
+    # Not connected yet, or gone already: then there is nothing to cut.
+    with contextlib.suppress(OSError, ValueError):
+        sock.shutdown(socket.SHUT_RDWR)

@@ -15,6 +15,7 @@ from math import isnan
 from typing import Protocol
 
 from pydrm.agent.backoff import Backoff
+from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.detail import shown, told_by
 from pydrm.agent.fence import Fence
 from pydrm.agent.hold import Hold
@@ -24,7 +25,7 @@ from pydrm.clock import Clock
 from pydrm.core.records import AssignmentKey, Condition
 from pydrm.errors import ConfigurationError, Elsewhere, Fenced, Permanent, Temporary
 
-__all__ = ["CUT_TIMEOUT_S", "STABLE_S", "Gate", "Handle"]
+__all__ = ["CUT_TIMEOUT_S", "STABLE_S", "Bookmarks", "Gate", "Handle"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,20 @@ class Gate(Protocol):
         """It has nothing open, and tries again after so many seconds; None for never."""
 
 
+class Bookmarks(Protocol):
+    """Where the checkpoints of all handles go; the agent's `Checkpoints`."""
+
+    def note(
+        self, key: AssignmentKey, token: int, value: bytes, patience_s: float = 0.0, waiter: Waiter | None = None
+    ) -> None: ...
+
+    def newest(self, key: AssignmentKey, token: int) -> bytes | None: ...
+
+
 class Handle:
     """
+    The `Owner` of its hold.
+
     Attributes:
         stage: LIVE or CLOSING.
         condition, detail, next_try_ms: As it should be reported; see `core.records.Holder`.
@@ -64,6 +77,7 @@ class Handle:
 
     __slots__ = (
         "_backoff",
+        "_checkpoints",
         "_clock",
         "_cut",
         "_failures",
@@ -92,6 +106,7 @@ class Handle:
         fence: Fence,
         clock: Clock,
         backoff: Backoff,
+        checkpoints: Bookmarks,
         give_up_after: int,
         told: Callable[[Handle], None],
         gave_up: Callable[[Handle], None],
@@ -107,6 +122,7 @@ class Handle:
         self._fence = fence
         self._clock = clock
         self._backoff = backoff
+        self._checkpoints = checkpoints
         self._give_up_after = give_up_after
         self._told = told
         self._gave_up = gave_up
@@ -140,6 +156,12 @@ class Handle:
         if self.stage is Stage.LIVE:
             self._note(condition, detail)
 
+    def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
+        self._checkpoints.note(self.key, self.token, value, patience_s, waiter)
+
+    def newest(self) -> bytes | None:
+        return self._checkpoints.newest(self.key, self.token)
+
     async def live(self, kind: Kind, hold: Hold) -> None:
         """Run the handler until told to end, or until the hold is over."""
         self._hold = hold
@@ -151,7 +173,15 @@ class Handle:
             try:
                 if not hold.valid:
                     return
-                delay = await self._run_once(kind, hold)
+                # Here, and not in a coroutine of its own, of which there would be one for each that is open.
+                self._opened_at = None
+                delay: float | None
+                try:
+                    await kind.run(hold)
+                except BaseException as error:  # noqa: BLE001 (the border to code that is not ours: see `_after`)
+                    delay = self._after(error)
+                else:
+                    delay = self._failed("the handler returned by itself")
             finally:
                 hold.cut()
                 self._fence.closed(self.token)
@@ -203,28 +233,26 @@ class Handle:
         if said and self.detail == said:
             self._note(self.condition, "")
 
-    async def _run_once(self, kind: Kind, hold: Hold) -> float | None:
-        """One run of the handler; returns how long to wait before the next, None for ever."""
-        self._opened_at = None
-        try:
-            await kind.run(hold)
-        except asyncio.CancelledError as error:
-            # Unless it was for this task, the handler let one out that was meant for something of its own.
-            if self._task is None or self._task.cancelling():
-                raise
-            return self._failed("something that the handler waited for was cancelled", error)
-        except Fenced:
-            return self._backoff.next_s()
-        except (Permanent, ConfigurationError) as error:
-            self._note_failure(Condition.FAILED, told_by(error) or "the handler gave up for good")
-            return None
-        except Elsewhere as error:
-            return self._failed(told_by(error) or "the handler wants another node to try", elsewhere=True)
-        except Temporary as error:
-            return self._failed(told_by(error) or "the handler asked for another try", delay=_delay_of(error))
-        except Exception as error:  # noqa: BLE001 (the border to code that is not ours: it must not end the agent)
-            return self._failed(f"{type(error).__name__}: {told_by(error)}", error)
-        return self._failed("the handler returned by itself")
+    def _after(self, error: BaseException) -> float | None:
+        """What *error* of the handler's means: how long to wait before the next run, None for ever; or it is raised."""
+        match error:
+            case asyncio.CancelledError():
+                # Unless it was for this task, the handler let one out that was meant for something of its own.
+                if self._task is None or self._task.cancelling():
+                    raise error
+                return self._failed("something that the handler waited for was cancelled", error)
+            case Fenced():
+                return self._backoff.next_s()
+            case Permanent() | ConfigurationError():
+                self._note_failure(Condition.FAILED, told_by(error) or "the handler gave up for good")
+                return None
+            case Elsewhere():
+                return self._failed(told_by(error) or "the handler wants another node to try", elsewhere=True)
+            case Temporary():
+                return self._failed(told_by(error) or "the handler asked for another try", delay=_delay_of(error))
+            case Exception():  # it must not end the agent
+                return self._failed(f"{type(error).__name__}: {told_by(error)}", error)
+        raise error
 
     def _failed(
         self,

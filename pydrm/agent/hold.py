@@ -8,7 +8,6 @@ never kept as a flag: a flag could still be up after the lease is over, if the l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -28,19 +27,21 @@ from pydrm.engine.codec import decode_checkpoint, encode_checkpoint
 from pydrm.errors import Fenced, InvalidResource, Permanent
 
 __all__ = [
-    "Bookmark",
     "GroupBudget",
     "Hold",
     "LedgerAccess",
+    "Owner",
     "Sender",
 ]
 
-Tell = Callable[[Condition, str], None]
 Sender = Callable[[str | bytes], Awaitable[None]]
 
 
-class Bookmark(Protocol):
-    """Where a hold's checkpoints go; the agent's."""
+class Owner(Protocol):
+    """Who hears what a hold's handler says; the agent's handle."""
+
+    def tell(self, condition: Condition, detail: str) -> None:
+        """It is like that now."""
 
     def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
         """Have *value* saved, which may wait for so many seconds for others; *waiter* is told."""
@@ -89,16 +90,14 @@ class Hold:
 
     __slots__ = (
         "_budget",
-        "_checkpoints",
         "_clock",
         "_fence",
         "_incarnation",
         "_lease",
         "_ledger",
+        "_owner",
         "_revoked",
         "_sender",
-        "_sockets",
-        "_tell",
         "node",
         "resource",
         "token",
@@ -114,8 +113,7 @@ class Hold:
         lease: Lease,
         fence: Fence,
         clock: Clock,
-        tell: Tell,
-        checkpoints: Bookmark,
+        owner: Owner,
         ledger: LedgerAccess | None = None,
         budget: GroupBudget | None = None,
     ) -> None:
@@ -126,11 +124,9 @@ class Hold:
         self._lease = lease
         self._fence = fence
         self._clock = clock
-        self._tell = tell
-        self._checkpoints = checkpoints
+        self._owner = owner
         self._ledger = ledger
         self._budget = budget
-        self._sockets: tuple[socket.socket, ...] = ()
         self._sender: Sender | None = None
         self._revoked = False
 
@@ -154,16 +150,16 @@ class Hold:
         Args:
             detail: What people should know of it though it works; shown with it.
         """
-        self._tell(Condition.OPEN, detail)
+        self._owner.tell(Condition.OPEN, detail)
 
     def retrying(self, detail: str) -> None:
         """Say that it is down and being opened again; for handlers that reconnect without ending."""
-        self._tell(Condition.RETRYING, detail)
+        self._owner.tell(Condition.RETRYING, detail)
 
     @property
     def last_checkpoint(self) -> Any:
         """What was saved last for this resource, by this holder or an earlier one; None if nothing was."""
-        newest = self._checkpoints.newest()
+        newest = self._owner.newest()
         return decode_checkpoint(newest) if newest is not None else None
 
     async def checkpoint(self, value: Json | bytes, *, patience: float = 0.0) -> None:
@@ -205,7 +201,7 @@ class Hold:
                 resource=self.resource.id,
                 field="checkpoint",
             )
-        self._checkpoints.note(encoded, patience_s, waiter)
+        self._owner.note(encoded, patience_s, waiter)
 
     async def publish(
         self, topic: str, payload: bytes | str | Json, *, event_id: str | None = None, timeout: float = 10
@@ -300,11 +296,7 @@ class Hold:
         Raises:
             Fenced: The hold is over already; do not connect.
         """
-        for old in self._sockets:
-            if old.fileno() == -1:
-                self._fence.forget(self.token, old)
         # Registered first: were it checked first, the lease could end in between with nobody to shut this one.
-        self._sockets = (*(old for old in self._sockets if old.fileno() != -1), sock)
         self._fence.register(self.token, sock)
         if not self.valid:
             raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")
@@ -315,10 +307,6 @@ class Hold:
         self.cut()
 
     def cut(self) -> None:
-        """For the agent: shut down every guarded socket that is still open, and forget it."""
-        for sock in self._sockets:
-            # Not connected yet, or gone already: then there is nothing to cut.
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        self._sockets = ()
+        """For the agent: shut down every guarded socket."""
+        self._fence.cut(self.token)
         self._sender = None

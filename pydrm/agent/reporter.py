@@ -89,6 +89,11 @@ class Reporter:
     def reported(self, report: HandleReport) -> None:
         self._reports.put(report)
 
+    def reopened(self, report: HandleReport) -> None:
+        """As `reported`; of a handle that is new, of which the state most often says already what it begins with."""
+        if self._reports.holds(report.token) or self._is_news(report):
+            self._reports.put(report)
+
     def gave_up(self, failure: Failure) -> None:
         self._failures.put(failure)
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from pydrm.agent.pace import Handoffs
 from pydrm.core.records import AssignmentKey
@@ -33,6 +34,7 @@ class Turns:
         self._to_open: _Queue = OrderedDict()
         self._to_close: _Queue = OrderedDict()
         self._to_hand_off: _Queue = OrderedDict()
+        self._queues = (self._to_open, self._to_close, self._to_hand_off)
         self._opening: dict[int, float] = {}  # token -> when the try began
         self._closing: set[int] = set()
         self._handoffs = Handoffs(handoff_window)
@@ -49,16 +51,16 @@ class Turns:
         """*moves*: for another node to open it."""
         (self._to_hand_off if moves else self._to_close)[token] = key
 
-    def unqueue(self, token: int) -> None:
-        """It wants nothing."""
-        self._to_open.pop(token, None)
-        self._to_close.pop(token, None)
-        self._to_hand_off.pop(token, None)
+    def unqueue(self, tokens: Iterable[int]) -> None:
+        """They want nothing."""
+        for queue in self._queues:
+            if queue:
+                for token in tokens:
+                    queue.pop(token, None)
 
     def unqueue_all(self) -> None:
-        self._to_open.clear()
-        self._to_close.clear()
-        self._to_hand_off.clear()
+        for queue in self._queues:
+            queue.clear()
 
     def joined(self) -> None:
         """This node has a new incarnation, which hands off nothing yet."""
@@ -107,4 +109,4 @@ class Turns:
     def gone(self, token: int) -> None:
         self._opening.pop(token, None)
         self._closing.discard(token)
-        self.unqueue(token)
+        self.unqueue((token,))

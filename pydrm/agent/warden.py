@@ -25,6 +25,7 @@ from pydrm.core.changes import (
     AssignmentDropped,
     BudgetChanged,
     BudgetDropped,
+    Cause,
     FloorRaised,
     LeaseEnded,
 )
@@ -141,7 +142,9 @@ class Warden:
         for change in outcome.changes:
             # These are by far the most frequent; what was answered, the engine tells.
             if isinstance(change, AssignmentChanged):
-                self._note_assignment(change.assignment)
+                # What a node said of its handle changes nothing that anybody has to do.
+                if change.cause is not Cause.REPORTED:
+                    self._note_assignment(change.assignment)
             elif isinstance(change, (Answered, FloorRaised)):
                 continue
             elif isinstance(change, AssignmentDropped):

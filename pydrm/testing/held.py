@@ -19,7 +19,7 @@ from pydrm.agent.hold import GroupBudget, Hold
 from pydrm.agent.kind import Kind
 from pydrm.agent.lease import Lease
 from pydrm.clock import SystemClock
-from pydrm.core.records import Condition
+from pydrm.core.records import AssignmentKey, Condition
 from pydrm.core.resource import Resource
 from pydrm.testing.held_cluster import HeldCluster
 
@@ -73,6 +73,7 @@ class Held:
             fence=self.fence,
             clock=clock,
             backoff=Backoff(random.Random(7), base_s=0.01, cap_s=0.05),
+            checkpoints=self,
             give_up_after=0,
             told=lambda handle: self.told.append((handle.condition, handle.detail)),
             gave_up=lambda handle: None,
@@ -88,20 +89,21 @@ class Held:
             lease=self.lease,
             fence=self.fence,
             clock=clock,
-            tell=self.handle.tell,
-            checkpoints=self,
+            owner=self.handle,
             ledger=cluster.access if cluster is not None else None,
             budget=budget,
         )
         self.task = asyncio.create_task(self.handle.live(kind, self.hold))
         self.handle.owns(self.task)
 
-    def newest(self) -> bytes | None:
-        """Of the hold's `Bookmark`."""
+    def newest(self, key: AssignmentKey, token: int) -> bytes | None:
+        """Of the handle's `Bookmarks`."""
         return self.checkpoint
 
-    def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
-        """Of the hold's `Bookmark`; whether it is saved at once, the test says."""
+    def note(
+        self, key: AssignmentKey, token: int, value: bytes, patience_s: float = 0.0, waiter: Waiter | None = None
+    ) -> None:
+        """Of the handle's `Bookmarks`; whether it is saved at once, the test says."""
         self.checkpoint = value
         if waiter is not None:
             self.waiter = waiter

@@ -27,7 +27,7 @@ from pydrm.agent.lease import Lease
 from pydrm.agent.shares import Shares
 from pydrm.core.answers import Answer, Reason, Refused
 from pydrm.core.budget_commands import SetBudget
-from pydrm.core.changes import AssignmentChanged, AssignmentDropped, BudgetChanged, BudgetDropped
+from pydrm.core.changes import AssignmentChanged, AssignmentDropped, BudgetChanged, BudgetDropped, Cause
 from pydrm.core.commands import AddResources, Command, Drain, Expire, ForceRelease, Form, Join, RemoveResources, Request
 from pydrm.core.handle_commands import Release, Report
 from pydrm.core.machine import Outcome, apply
@@ -246,7 +246,9 @@ class Company:
         keys = []
         for change in outcome.changes:
             if isinstance(change, AssignmentChanged):
-                keys.append(change.assignment.key)
+                # As the warden does, which tells nobody of what a node has said itself.
+                if change.cause is not Cause.REPORTED:
+                    keys.append(change.assignment.key)
             elif isinstance(change, AssignmentDropped):
                 keys.append((change.resource, change.slot))
         for node in self.nodes.values():

@@ -52,6 +52,27 @@ def test_what_is_removed_is_closed_before_its_release_is_proposed() -> None:
     play(scene)
 
 
+def test_nobody_is_told_what_is_known() -> None:
+    """That what was just assigned is being opened, the state says already; that one is opened anew it does not."""
+
+    async def scene() -> None:
+        company = Company()
+        node = company.add_node("a", Actor(opens_in_s=1.0))
+        company.add("r1")
+        await until(lambda: company.is_open("r1"))
+        first = [report.condition for said in company.reports() for report in said.reports]
+
+        node.lose_lease()
+        await asyncio.sleep(0.5)
+        node.regain_lease()
+        await until(lambda: company.condition("r1") is Condition.OPENING)
+        await until(lambda: company.is_open("r1"))
+
+        assert first == [Condition.OPEN]
+
+    play(scene)
+
+
 def test_a_release_that_was_lost_is_proposed_again() -> None:
     """Released is level-triggered: it is said for as long as the state has not heard it."""
 

@@ -102,12 +102,28 @@ def test_sockets_that_cannot_be_cut_do_not_keep_the_others_from_it(pair: tuple[s
     assert theirs.recv(100) == b""
 
 
-def test_what_was_forgotten_or_closed_is_not_cut(pair: tuple[socket.socket, socket.socket]):
+def test_one_handle_is_cut_alone(pair: tuple[socket.socket, socket.socket]):
+    ours, theirs = pair
+    other, others = socket.socketpair()
+    fence = Fence()
+    with other, others:
+        fence.register(7, ours)
+        fence.register(8, other)
+
+        fence.cut(7)
+        fence.cut(9)
+        other.send(b"still here")
+
+        assert theirs.recv(100) == b""
+        assert others.recv(100) == b"still here"
+    assert fence.tokens() == [7, 8]
+
+
+def test_what_was_closed_is_not_cut(pair: tuple[socket.socket, socket.socket]):
     """It may serve another purpose by now."""
     ours, theirs = pair
     fence = Fence()
-    fence.register(7, ours)
-    fence.forget(7, ours)
+    fence.opened(7)
     fence.register(8, ours)
     fence.closed(8)
 
@@ -115,15 +131,4 @@ def test_what_was_forgotten_or_closed_is_not_cut(pair: tuple[socket.socket, sock
     ours.send(b"still here")
 
     assert theirs.recv(100) == b"still here"
-    assert fence.tokens() == [7]
-
-
-def test_forgetting_what_nobody_knows_does_nothing(pair: tuple[socket.socket, socket.socket]):
-    """It never raises: it is called where something else has failed already."""
-    fence = Fence()
-    fence.opened(7)
-
-    fence.forget(7, pair[0])
-    fence.forget(8, pair[0])
-
     assert fence.tokens() == [7]

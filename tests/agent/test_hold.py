@@ -29,7 +29,13 @@ class HandClock:
         self.time_s += seconds
 
 
-class NoCheckpoints:
+class Owner:
+    def __init__(self) -> None:
+        self.told: list[tuple[Condition, str]] = []
+
+    def tell(self, condition: Condition, detail: str) -> None:
+        self.told.append((condition, detail))
+
     def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
         raise AssertionError("nothing is saved here")
 
@@ -46,7 +52,8 @@ class Scene:
         self.lease = Lease()
         self.lease.incarnation = 3
         self.lease.deadline = 102.0
-        self.told: list[tuple[Condition, str]] = []
+        self.owner = Owner()
+        self.told = self.owner.told
         self.hold = Hold(
             Resource("r1", kind="mqtt"),
             7,
@@ -55,8 +62,7 @@ class Scene:
             lease=self.lease,
             fence=self.fence,
             clock=self.clock,
-            tell=lambda condition, detail: self.told.append((condition, detail)),
-            checkpoints=NoCheckpoints(),
+            owner=self.owner,
         )
 
 
@@ -139,7 +145,6 @@ def test_a_handler_that_reconnects_for_years_does_not_pile_up_closed_sockets() -
     with last, theirs:
         scene.hold.guard(last)
 
-        assert scene.hold._sockets == (last,)
         assert scene.fence._handles == {7: (last,)}
 
 

@@ -32,7 +32,7 @@ def test_so_many_are_opened_at_once_first_come_first_served() -> None:
     these = turns()
     for token in range(6):
         these.wants_open((f"r{token}", 0), token)
-    these.unqueue(1)
+    these.unqueue([1])
 
     assert opened(these, now=100.0) == ["r0", "r2"]
     assert these.settled(0) and not these.settled(0)

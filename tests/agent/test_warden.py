@@ -410,6 +410,20 @@ def test_the_agent_is_told_of_what_is_taken_from_this_node():
     assert told == [[("changed", [("one", 0)])], [("changed", [("one", 0)])], []]
 
 
+def test_the_agent_is_not_told_of_what_it_has_said_itself():
+    """It changes nothing that it has to do, and there is one for each resource that is opened."""
+    scene = joined()
+    scene.apply(add("one"))
+    scene.tick()
+    scene.app.told.clear()
+
+    opened = HandleReport("one", 0, scene.cluster.token("one"), Condition.OPEN)
+    told = scene.after(Report("a", 1, (opened,)))
+
+    assert scene.cluster.claim("one").condition is Condition.OPEN
+    assert told == []
+
+
 def test_the_agent_is_told_of_what_is_forced_from_this_node():
     """It is excluded from it until its handle is gone, and so is still concerned."""
     scene = joined()

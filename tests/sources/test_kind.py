@@ -247,7 +247,7 @@ def test_a_fetch_that_hangs_is_cut_when_the_lease_ends() -> None:
             house.do(AddResources((definition_of(resource),)))
             reach = Reach(house)
             held = Held(kind(HttpOrigin(SystemClock()), reach), resource, token=house.token("feed"))
-            await until(lambda: len(held.hold._sockets) > 0)
+            await until(lambda: any(held.fence._handles.values()))
             await asyncio.sleep(0.05)
 
             await held.end_lease()
