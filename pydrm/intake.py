@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Protocol, cast, runtime_checkable
 
 import attrs
-from msgspec.structs import replace
 
 from pydrm.agent.detail import encodable, shown
 from pydrm.agent.kind import Grouped, Kind, Kinds, Named
@@ -93,8 +92,7 @@ class Intake:
         kind.validate(resource)
         topics = abilities.subscriber.topics(resource) if abilities.subscriber is not None else ()
         group = _group(resource, abilities.grouped)
-        definition = definition_of(resource)
-        return replace(definition, topics=topics, group=group) if topics or group else definition
+        return definition_of(resource, topics=topics, group=group)
 
     def parts(self, definitions: Iterable[Definition]) -> Iterator[tuple[Definition, ...]]:
         """*definitions*, in order, in as few parts as fit into commands."""

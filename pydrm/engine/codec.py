@@ -251,7 +251,7 @@ _canonical = msgspec.msgpack.Encoder(order="sorted")
 _fields_decoder: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, Any])
 
 
-def definition_of(resource: Resource) -> Definition:
+def definition_of(resource: Resource, *, topics: tuple[str, ...] = (), group: str = "") -> Definition:
     """
     *resource* as the cluster keeps it.
 
@@ -263,7 +263,7 @@ def definition_of(resource: Resource) -> Definition:
         largest = max(resource.fields, key=lambda name: len(_canonical.encode(resource.fields[name])))
         message = f"all fields together are {len(fields)} bytes, more than {FIELDS_BYTES_MAX}; this is the largest"
         raise InvalidResource(message, resource=resource.id, field=largest)
-    return Definition(resource.id, resource.kind, fields, resource.weight, resource.overlap)
+    return Definition(resource.id, resource.kind, fields, resource.weight, resource.overlap, topics=topics, group=group)
 
 
 def resource_of(definition: Definition) -> Resource:

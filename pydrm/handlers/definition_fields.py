@@ -15,7 +15,18 @@ from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.template import TemplateError
 
-__all__ = ["TOKEN", "FieldReader", "Values", "Wrong", "choice", "name_of", "seconds", "seconds_or_off", "whole_number"]
+__all__ = [
+    "TOKEN",
+    "FieldReader",
+    "Read",
+    "Values",
+    "Wrong",
+    "choice",
+    "name_of",
+    "seconds",
+    "seconds_or_off",
+    "whole_number",
+]
 
 T = TypeVar("T")
 

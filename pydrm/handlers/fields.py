@@ -7,7 +7,7 @@ Pure. What cannot be used is refused with the field named, when a resource is ad
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, quote, urlsplit
 
 from pydrm.core.resource import Json, Resource
@@ -41,12 +41,13 @@ class Fields:
         secrets: Secrets | None = None,
     ) -> None:
         self._resource = resource
-        self._values = values_of(resource, node=node, token=token)
+        more: dict[str, str] = {}
         for name in may_hold_secrets:
             try:
-                self._values |= (secrets or Secrets.unread([resource.get(name)])).values
+                more |= (secrets or Secrets.unread([resource.get(name)])).values
             except TemplateError as error:
                 raise self.wrong(name, str(error)) from None
+        self._values = values_of(resource, node=node, token=token, more=more)
 
     @property
     def values(self) -> Mapping[str, str]:
@@ -60,10 +61,10 @@ class Fields:
         """As the definition has it, templates and all; None if it is left out."""
         return self._resource.get(name)
 
-    def render(self, name: str, template: str, values: Mapping[str, str] | None = None) -> str:
-        """*template*, which is in the field *name*, filled in."""
+    def render(self, name: str, template: str, encode: Callable[[str, str], str] | None = None) -> str:
+        """*template*, which is in the field *name*, filled in; *encode* as with `template.render`."""
         try:
-            return render(template, values or self._values)
+            return render(template, self._values, encode)
         except TemplateError as error:
             raise self.wrong(name, str(error)) from None
 
@@ -74,12 +75,7 @@ class Fields:
             raise self.wrong(name, "is missing")
         if not isinstance(value, str):
             raise self.wrong(name, f"must be a string, not {value!r}")
-        # An id may hold anything, so it must not end the part of the url that it stands in.
-        values = {
-            key: quote(text, safe="") if key in ("id", "node") or ":" in key else text
-            for key, text in self._values.items()
-        }
-        url = self.render(name, value, values)
+        url = self.render(name, value, _in_url)
         # What is said of it is said of the template: what stands for a secret is filled in by now.
         if not url.isprintable() or " " in url:
             raise self.wrong(name, f"must not contain spaces or control characters: {value!r}")
@@ -173,3 +169,8 @@ class Fields:
             known = ", ".join(callbacks) or "none"
             raise self.wrong(name, f"no callback {value!r} is registered on this node (registered: {known})")
         return value
+
+
+def _in_url(name: str, value: str) -> str:
+    """An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret."""
+    return quote(value, safe="") if name in ("id", "node") or ":" in name else value

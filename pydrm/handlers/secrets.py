@@ -176,8 +176,11 @@ def references(templates: Iterable[Json]) -> list[str]:
     """
     found: dict[str, None] = {}
     for template in templates:
+        if template is None:
+            continue
         if isinstance(template, str):
-            found.update(dict.fromkeys(_references_in(template)))
+            if "{" in template or "}" in template:
+                found.update(dict.fromkeys(_references_in(template)))
         elif isinstance(template, (list, dict)):
             found.update(dict.fromkeys(references(template.values() if isinstance(template, dict) else template)))
     return list(found)

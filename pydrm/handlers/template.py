@@ -9,9 +9,10 @@ because a definition is data that may come from anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from string import Formatter
+from types import MappingProxyType
 
 from pydrm.core.resource import Json, Resource
 
@@ -26,17 +27,56 @@ class TemplateError(ValueError):
     """A template that cannot be filled in; the message says why."""
 
 
-def values_of(resource: Resource, *, node: str, token: int) -> dict[str, str]:
-    """What templates of *resource* may use. A name that means two things is left out, so using it is an error."""
-    own: dict[str, Json] = {"kind": resource.kind, "weight": resource.weight, **resource.fields}
-    values = {name: _text(value) for name, value in own.items() if isinstance(value, (str, int, float))}
-    values["id"] = resource.id
-    for name, value in {"node": node, "token": str(token)}.items():
-        if name in resource.fields:
-            del values[name]
-        else:
-            values[name] = value
-    return values
+def values_of(
+    resource: Resource, *, node: str, token: int, more: Mapping[str, str] = MappingProxyType({})
+) -> Mapping[str, str]:
+    """
+    What templates of *resource* may use. A name that means two things is left out, so using it is an error.
+
+    Args:
+        more: What else they may use; it goes before the resource's fields.
+    """
+    return _Values(resource, {"node": node, "token": str(token)}, more)
+
+
+class _Values(Mapping[str, str]):
+    """Of all that templates may use they use little: what they do is looked up when it is asked for."""
+
+    __slots__ = ("_assignment", "_more", "_resource")
+
+    def __init__(self, resource: Resource, assignment: dict[str, str], more: Mapping[str, str]) -> None:
+        self._resource = resource
+        self._assignment = assignment
+        self._more = more
+
+    def __getitem__(self, name: str) -> str:
+        if name in self._more:
+            return self._more[name]
+        resource = self._resource
+        if name == "id":
+            return resource.id
+        fields = resource.fields
+        if name in self._assignment:
+            if name in fields:
+                raise KeyError(name)
+            return self._assignment[name]
+        if name in fields:
+            value = fields[name]
+            if not isinstance(value, (str, int, float)):
+                raise KeyError(name)
+            return _text(value)
+        if name == "kind":
+            return resource.kind
+        if name == "weight":
+            return str(resource.weight)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        names = dict.fromkeys(["kind", "weight", *self._resource.fields, "id", *self._assignment, *self._more])
+        return (name for name in names if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def render(template: str, values: Mapping[str, str], encode: Callable[[str, str], str] | None = None) -> str:
@@ -101,10 +141,11 @@ def _name(name: str | None, form: str | None, conversion: str | None) -> str | N
 
 
 def _value(name: str, values: Mapping[str, str]) -> str:
-    if name not in values:
+    try:
+        return values[name]
+    except KeyError:
         known = ", ".join(sorted(known for known in values if ":" not in known))
-        raise TemplateError(f"{{{name}}} is not known here (known: {known}); write {{{{ for a brace")
-    return values[name]
+        raise TemplateError(f"{{{name}}} is not known here (known: {known}); write {{{{ for a brace") from None
 
 
 def _text(value: str | float) -> str:

@@ -29,7 +29,7 @@ from pydrm.agent.hold import Hold
 from pydrm.handlers.dial import dial
 from pydrm.handlers.websocket import by_websockets
 from pydrm.handlers.websocket.connection import LEAVE_TIMEOUT_S, Connection
-from pydrm.handlers.websocket.endpoint import Endpoint
+from pydrm.handlers.websocket.endpoint import BEFORE_PATH, Endpoint
 
 __all__ = ["connect"]
 
@@ -74,15 +74,22 @@ async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) ->
 
 def _as_picows_has_it(endpoint: Endpoint) -> tuple[str, list[tuple[str, str]]]:
     """The url in ASCII and without a user's name and password, which go into a header; and all headers."""
-    uri = parse_uri(endpoint.url)
-    headers = Headers(endpoint.headers)
-    headers.setdefault("User-Agent", f"picows/{PICOWS}")
-    if uri.user_info is not None:
-        headers.setdefault("Authorization", build_authorization_basic(*uri.user_info))
+    headers = dict(endpoint.headers)
+    said = {name.lower() for name in headers}
+    if "user-agent" not in said:
+        headers["User-Agent"] = f"picows/{PICOWS}"
+    before_path = BEFORE_PATH.match(endpoint.url)
+    if before_path is not None and "@" not in before_path[0] and endpoint.url.isascii():
+        after = endpoint.url[before_path.end() :]
+    else:
+        uri = parse_uri(endpoint.url)
+        after = uri.resource_name
+        if uri.user_info is not None and "authorization" not in said:
+            headers["Authorization"] = build_authorization_basic(*uri.user_info)
     if endpoint.options.subprotocols:
         headers["Sec-WebSocket-Protocol"] = ", ".join(endpoint.options.subprotocols)
-    scheme = "wss" if uri.secure else "ws"
-    return f"{scheme}://{build_host(uri.host, uri.port, uri.secure)}{uri.resource_name}", list(headers.raw_items())
+    scheme = "wss" if endpoint.secure else "ws"
+    return f"{scheme}://{build_host(endpoint.host, endpoint.port, endpoint.secure)}{after}", list(headers.items())
 
 
 def _listener(response: picows.WSUpgradeResponse, endpoint: Endpoint) -> ClientConnection:

@@ -11,33 +11,34 @@ import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-import attrs
+import msgspec
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
-from pydrm.handlers.definition_fields import TOKEN, FieldReader, Values, Wrong
+from pydrm.handlers.definition_fields import TOKEN, FieldReader, Read, Values, Wrong
 from pydrm.handlers.secrets import Secrets
 from pydrm.handlers.template import TemplateError, render, render_json, values_of
 from pydrm.handlers.websocket.options import Options, options_of
 
-__all__ = ["MAY_HOLD_SECRETS", "Endpoint"]
+__all__ = ["BEFORE_PATH", "MAY_HOLD_SECRETS", "Endpoint"]
 
 # Those that websockets knows; socks needs the package python-socks too.
 _PROXY_SCHEMES = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
 
 # RFC 3986, section 3: the scheme and the authority.
-_BEFORE_PATH = re.compile(r"[^/?#]*://[^/?#]*")
+BEFORE_PATH = re.compile(r"[^/?#]*://[^/?#]*")
 
 MAY_HOLD_SECRETS = ("url", "headers", "subscribe", "unsubscribe", "proxy")
 
 
-@attrs.frozen
-class Endpoint:
+# A struct, and one that Python's collector need not look at, because one is made for each of thousands of connections.
+class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
     Attributes:
         host, port: Where to connect to, taken from the url.
@@ -45,15 +46,19 @@ class Endpoint:
         proxy: A proxy's url; True for the one that the environment names; None for none.
     """
 
-    url: str = attrs.field(repr=False)
-    host: str = attrs.field(repr=False)
+    url: str
+    host: str
     port: int
     secure: bool
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    subscribe: tuple[str, ...] = attrs.field(repr=False)
-    unsubscribe: tuple[str, ...] = attrs.field(repr=False)
-    proxy: str | Literal[True] | None = attrs.field(repr=False)
     options: Options
+    headers: Mapping[str, str] = MappingProxyType({})
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    proxy: str | Literal[True] | None = None
+
+    def __repr__(self) -> str:
+        # Anything else may hold secrets.
+        return f"Endpoint(port={self.port}, secure={self.secure}, options={self.options})"
 
     @classmethod
     def of(
@@ -73,22 +78,18 @@ class Endpoint:
         Raises:
             InvalidResource: A field cannot be used; it is named.
         """
-        values = values_of(resource, node=node, token=token)
+        more = _secret_values(resource, secrets)
         if "checkpoint" not in resource.fields:
-            values["checkpoint"] = _checkpoint_text(resource, checkpoint)
-        values |= _secret_values(resource, secrets)
-        read = FieldReader(resource, values)
+            more = {"checkpoint": _checkpoint_text(resource, checkpoint), **more}
+        read = FieldReader(resource, values_of(resource, node=node, token=token, more=more))
         url, origin = read.field("url", _url)
         return cls(
             url=url,
             host=origin.host,
             port=origin.port,
             secure=origin.secure,
-            headers=read.field("headers", _headers),
-            subscribe=read.field("subscribe", _messages),
-            unsubscribe=read.field("unsubscribe", _messages),
-            proxy=read.field("proxy", _proxy),
             options=options_of(resource, read, secure=origin.secure),
+            **{name: read.field(name, of) for name, of in _TEMPLATES.items() if name in resource.fields},
         )
 
 
@@ -145,7 +146,7 @@ def _in_url(name: str, value: str) -> str:
 
 def _origin_of(url: str) -> WebSocketURI:
     """What comes before the path. There is nothing that could be wrong with a path or a query, only with a fragment."""
-    before_path = _BEFORE_PATH.match(url)
+    before_path = BEFORE_PATH.match(url)
     # A name and a password are secrets, and stay nowhere for longer than the connection.
     if before_path is None or "@" in before_path[0] or "#" in url:
         return parse_uri(url)
@@ -201,3 +202,11 @@ def _proxy(value: Json, values: Values) -> str | Literal[True] | None:
     if parts.scheme not in _PROXY_SCHEMES or not parts.hostname:
         raise Wrong(f'must be "env", or begin with one of {", ".join(_PROXY_SCHEMES)} and :// and a host: {value!r}')
     return url
+
+
+_TEMPLATES: dict[str, Read[Any]] = {
+    "headers": _headers,
+    "subscribe": _messages,
+    "unsubscribe": _messages,
+    "proxy": _proxy,
+}

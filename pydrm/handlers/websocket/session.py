@@ -91,14 +91,13 @@ class Session:
             idle.stop()
 
     async def _receive(self, idle: _Idle | None) -> NoReturn:
-        recv, deliver = self._connection.recv, self._deliver
         while True:
-            data = await recv()
+            data = await self._connection.recv()
             if idle is None:
-                await deliver(data)
+                await self._deliver(data)
                 continue
             idle.busy()
-            await deliver(data)
+            await self._deliver(data)
             idle.heard()
 
     async def _receive_apart(self, idle: _Idle | None) -> NoReturn:
