@@ -47,6 +47,9 @@ class Index:
 
     def update(self, old: Assignment | None, new: Assignment | None) -> None:
         """Follow one assignment from *old* to *new*; None is an assignment that does not exist."""
+        if old is not None and new is not None and _differ_in_nothing_counted(old, new):
+            self._put_again(new)
+            return
         self._update_claims(old, new)
         self._update_settled(old, new)
         waited = old.ticket if old is not None and old.phase is Phase.WAITING else 0
@@ -65,6 +68,14 @@ class Index:
             self._count_part(old, -1)
         if new is not None and _has_part(new):
             self._count_part(new, +1)
+
+    def _put_again(self, assignment: Assignment) -> None:
+        """It is where it was."""
+        for claim in assignment.claims():
+            self.claims[claim.node, claim.incarnation].put(claim.token, assignment)
+        settled = settled_on(assignment)
+        if settled is not None:
+            self.settled[settled.node][assignment.weight].put(settled.token, assignment)
 
     def queues(self) -> list[Queue[Assignment]]:
         settled = [queue for weights in self.settled.values() for queue in weights.values()]
@@ -136,6 +147,23 @@ class Index:
             if not weights:
                 del self.settled[node]
         _count(self.load, node, -weight)
+
+
+def _differ_in_nothing_counted(old: Assignment, new: Assignment) -> bool:
+    """As when its holder has reported how it is, which each does, for each that it opens."""
+    before, after = old.holder, new.holder
+    return (
+        before is not None
+        and after is not None
+        and before.token == after.token
+        and (before.node, before.incarnation) == (after.node, after.incarnation)
+        and before.permit == after.permit
+        and old.phase is new.phase
+        and old.target is new.target
+        and old.excluded is new.excluded
+        and old.weight == new.weight
+        and old.group == new.group
+    )
 
 
 def settled_on(assignment: Assignment) -> Holder | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.secrets import Secrets
-from pydrm.handlers.template import TemplateError, render, values_of
+from pydrm.handlers.template import TemplateError, TemplateValues, quoted, render
 
 __all__ = ["Fields"]
 
@@ -47,7 +47,7 @@ class Fields:
                 more |= (secrets or Secrets.unread([resource.get(name)])).values
             except TemplateError as error:
                 raise self.wrong(name, str(error)) from None
-        self._values = values_of(resource, node=node, token=token, more=more)
+        self._values = TemplateValues(resource, node=node, token=token, more=more)
 
     @property
     def values(self) -> Mapping[str, str]:
@@ -173,4 +173,4 @@ class Fields:
 
 def _in_url(name: str, value: str) -> str:
     """An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret."""
-    return quote(value, safe="") if name in ("id", "node") or ":" in name else value
+    return quoted(value) if name in ("id", "node") or ":" in name else value

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from string import Formatter
+from string import Formatter, ascii_letters, digits
 from types import MappingProxyType
+from urllib.parse import quote
 
 from pydrm.core.resource import Json, Resource
 
-__all__ = ["SECRET_SOURCES", "TemplateError", "names_in", "render", "render_json", "values_of"]
+__all__ = ["SECRET_SOURCES", "TemplateError", "TemplateValues", "names_in", "quoted", "render", "render_json"]
 
 SECRET_SOURCES = ("env", "file")
 
@@ -27,26 +28,22 @@ class TemplateError(ValueError):
     """A template that cannot be filled in; the message says why."""
 
 
-def values_of(
-    resource: Resource, *, node: str, token: int, more: Mapping[str, str] = MappingProxyType({})
-) -> Mapping[str, str]:
+class TemplateValues(Mapping[str, str]):
     """
-    What templates of *resource* may use. A name that means two things is left out, so using it is an error.
+    What templates of a resource may use. A name that means two things is left out, so using it is an error.
 
-    Args:
-        more: What else they may use; it goes before the resource's fields.
+    Of all that they may use they use little; so each is looked up when it is asked for.
     """
-    return _Values(resource, {"node": node, "token": str(token)}, more)
 
+    __slots__ = ("_more", "_node", "_resource", "_token")
 
-class _Values(Mapping[str, str]):
-    """Of all that templates may use they use little: what they do is looked up when it is asked for."""
-
-    __slots__ = ("_assignment", "_more", "_resource")
-
-    def __init__(self, resource: Resource, assignment: dict[str, str], more: Mapping[str, str]) -> None:
+    def __init__(
+        self, resource: Resource, *, node: str, token: int, more: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """*more*: what else they may use; it goes before the resource's fields."""
         self._resource = resource
-        self._assignment = assignment
+        self._node = node
+        self._token = token
         self._more = more
 
     def __getitem__(self, name: str) -> str:
@@ -55,28 +52,37 @@ class _Values(Mapping[str, str]):
         resource = self._resource
         if name == "id":
             return resource.id
-        fields = resource.fields
-        if name in self._assignment:
-            if name in fields:
-                raise KeyError(name)
-            return self._assignment[name]
-        if name in fields:
-            value = fields[name]
-            if not isinstance(value, (str, int, float)):
+        if name in resource.fields:
+            value = resource.fields[name]
+            if name in ("node", "token") or not isinstance(value, (str, int, float)):
                 raise KeyError(name)
             return _text(value)
-        if name == "kind":
-            return resource.kind
-        if name == "weight":
-            return str(resource.weight)
+        match name:
+            case "token":
+                return str(self._token)
+            case "node":
+                return self._node
+            case "kind":
+                return resource.kind
+            case "weight":
+                return str(resource.weight)
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        names = dict.fromkeys(["kind", "weight", *self._resource.fields, "id", *self._assignment, *self._more])
+        names = dict.fromkeys(["kind", "weight", *self._resource.fields, "id", "node", "token", *self._more])
         return (name for name in names if name in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def quoted(value: str) -> str:
+    """*value* percent-encoded, to stand anywhere in a url (RFC 3986, section 2.3)."""
+    # Most ids are made of these, and finding that out costs less than encoding them.
+    return value if _UNRESERVED.issuperset(value) else quote(value, safe="")
+
+
+_UNRESERVED = frozenset(ascii_letters + digits + "-._~")
 
 
 def render(template: str, values: Mapping[str, str], encode: Callable[[str, str], str] | None = None) -> str:
@@ -93,7 +99,10 @@ def render(template: str, values: Mapping[str, str], encode: Callable[[str, str]
     for literal, name in _parts(template):
         pieces.append(literal)
         if name is not None:
-            value = _value(name, values)
+            try:
+                value = values[name]
+            except KeyError:
+                raise _unknown(name, values) from None
             pieces.append(value if encode is None else encode(name, value))
     return "".join(pieces)
 
@@ -140,12 +149,9 @@ def _name(name: str | None, form: str | None, conversion: str | None) -> str | N
     return name
 
 
-def _value(name: str, values: Mapping[str, str]) -> str:
-    try:
-        return values[name]
-    except KeyError:
-        known = ", ".join(sorted(known for known in values if ":" not in known))
-        raise TemplateError(f"{{{name}}} is not known here (known: {known}); write {{{{ for a brace") from None
+def _unknown(name: str, values: Mapping[str, str]) -> TemplateError:
+    known = ", ".join(sorted(known for known in values if ":" not in known))
+    return TemplateError(f"{{{name}}} is not known here (known: {known}); write {{{{ for a brace")
 
 
 def _text(value: str | float) -> str:

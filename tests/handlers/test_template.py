@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pydrm.core.resource import Resource
-from pydrm.handlers.template import TemplateError, render, render_json, values_of
+from pydrm.handlers.template import TemplateError, TemplateValues, render, render_json
 
 RESOURCE = Resource("btc", kind="websocket", weight=2, symbol="BTC-USD", depth=10, ratio=0.5, live=True, tags=["x"])
-VALUES = values_of(RESOURCE, node="a", token=7)
+VALUES = TemplateValues(RESOURCE, node="a", token=7)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_anything_else_is_refused_with_the_reason(template: str, complaint: str)
 def test_values_are_not_templates_themselves() -> None:
     resource = Resource("r1", kind="websocket", text="{token}")
 
-    assert render("{text}", values_of(resource, node="a", token=7)) == "{token}"
+    assert render("{text}", TemplateValues(resource, node="a", token=7)) == "{token}"
 
 
 def test_a_field_called_token_makes_the_name_ambiguous_and_so_unknown() -> None:
@@ -61,7 +61,7 @@ def test_a_field_called_token_makes_the_name_ambiguous_and_so_unknown() -> None:
     resource = Resource("r1", kind="websocket", token="secret")
 
     with pytest.raises(TemplateError, match="token"):
-        render("{token}", values_of(resource, node="a", token=7))
+        render("{token}", TemplateValues(resource, node="a", token=7))
 
 
 def test_in_json_the_strings_are_templates_and_everything_else_stays() -> None:

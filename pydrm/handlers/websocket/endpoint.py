@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from websockets.exceptions import InvalidURI
@@ -23,7 +23,7 @@ from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.definition_fields import TOKEN, FieldReader, Read, Values, Wrong
 from pydrm.handlers.secrets import Secrets
-from pydrm.handlers.template import TemplateError, render, render_json, values_of
+from pydrm.handlers.template import TemplateError, TemplateValues, quoted, render, render_json
 from pydrm.handlers.websocket.options import Options, options_of
 
 __all__ = ["BEFORE_PATH", "MAY_HOLD_SECRETS", "Endpoint"]
@@ -81,7 +81,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         more = _secret_values(resource, secrets)
         if "checkpoint" not in resource.fields:
             more = {"checkpoint": _checkpoint_text(resource, checkpoint), **more}
-        read = FieldReader(resource, values_of(resource, node=node, token=token, more=more))
+        read = FieldReader(resource, TemplateValues(resource, node=node, token=token, more=more))
         url, origin = read.field("url", _url)
         return cls(
             url=url,
@@ -141,7 +141,7 @@ def _url(value: Json, values: Values) -> tuple[str, WebSocketURI]:
 
 def _in_url(name: str, value: str) -> str:
     """An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret."""
-    return quote(value, safe="") if name in ("id", "node", "checkpoint") or ":" in name else value
+    return quoted(value) if name in ("id", "node", "checkpoint") or ":" in name else value
 
 
 def _origin_of(url: str) -> WebSocketURI:
@@ -194,7 +194,7 @@ def _proxy(value: Json, values: Values) -> str | Literal[True] | None:
         raise Wrong(f'must be "env" or the url of a proxy, not {value!r}')
     if value == "env":
         return True
-    url = render(value, values, lambda name, text: quote(text, safe="") if ":" in name else text)
+    url = render(value, values, lambda name, text: quoted(text) if ":" in name else text)
     try:
         parts = urlsplit(url)
     except ValueError:
