@@ -23,13 +23,12 @@ from websockets.exceptions import ConnectionClosedError, InvalidHandshake, Inval
 from websockets.frames import Close, CloseCode
 from websockets.headers import build_authorization_basic, build_host
 from websockets.http11 import Response
-from websockets.uri import parse_uri
 
 from pydrm.agent.hold import Hold
 from pydrm.handlers.dial import dial
 from pydrm.handlers.websocket import by_websockets
 from pydrm.handlers.websocket.connection import LEAVE_TIMEOUT_S, Connection
-from pydrm.handlers.websocket.endpoint import BEFORE_PATH, Endpoint
+from pydrm.handlers.websocket.endpoint import Endpoint
 
 __all__ = ["connect"]
 
@@ -46,7 +45,7 @@ async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) ->
     if endpoint.proxy is not None or endpoint.options.compresses:
         return await by_websockets.connect(hold, endpoint, tls)
     # Should this be cancelled half-way, nobody closes it but the hold, which cuts what it guards when the run is over.
-    sock = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.options.open_timeout_s)
+    sock = await dial(hold, endpoint.uri.host, endpoint.uri.port, timeout_s=endpoint.options.open_timeout_s)
     url, headers = _as_picows_has_it(endpoint)
     try:
         transport, connection = await picows.ws_connect(
@@ -78,18 +77,13 @@ def _as_picows_has_it(endpoint: Endpoint) -> tuple[str, list[tuple[str, str]]]:
     said = {name.lower() for name in headers}
     if "user-agent" not in said:
         headers["User-Agent"] = f"picows/{PICOWS}"
-    before_path = BEFORE_PATH.match(endpoint.url)
-    if before_path is not None and "@" not in before_path[0] and endpoint.url.isascii():
-        after = endpoint.url[before_path.end() :]
-    else:
-        uri = parse_uri(endpoint.url)
-        after = uri.resource_name
-        if uri.user_info is not None and "authorization" not in said:
-            headers["Authorization"] = build_authorization_basic(*uri.user_info)
+    uri = endpoint.uri
+    if uri.user_info is not None and "authorization" not in said:
+        headers["Authorization"] = build_authorization_basic(*uri.user_info)
     if endpoint.options.subprotocols:
         headers["Sec-WebSocket-Protocol"] = ", ".join(endpoint.options.subprotocols)
-    scheme = "wss" if endpoint.secure else "ws"
-    return f"{scheme}://{build_host(endpoint.host, endpoint.port, endpoint.secure)}{after}", list(headers.items())
+    scheme = "wss" if uri.secure else "ws"
+    return f"{scheme}://{build_host(uri.host, uri.port, uri.secure)}{uri.resource_name}", list(headers.items())
 
 
 def _listener(response: picows.WSUpgradeResponse, endpoint: Endpoint) -> ClientConnection:

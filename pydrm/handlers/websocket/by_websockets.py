@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any, cast
 
 import websockets.asyncio.client
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import enable_client_permessage_deflate
 from websockets.protocol import State
 
 from pydrm.agent.hold import Hold
@@ -27,12 +29,50 @@ _silent.disabled = True
 
 
 async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) -> Connection:
-    options: dict[str, Any] = {} if tls is None else {"ssl": tls}
     if endpoint.proxy is None:
-        options["sock"] = await dial(hold, endpoint.host, endpoint.port, timeout_s=endpoint.options.open_timeout_s)
-        options["create_connection"] = _Connection
+        connection = await _directly(hold, endpoint, tls)
     else:
-        options["create_connection"] = partial(_Proxied, hold)
+        connection = await _by_proxy(hold, endpoint, tls)
+    # What was said then is an eighth of what a connection keeps in memory, and nobody asks for it any more.
+    connection.request = None
+    if connection.response is not None:
+        connection.response.headers.clear()
+    return connection
+
+
+async def _directly(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) -> _Connection:
+    """
+    What websockets' own `connect` does with a connected socket. It would take the url apart once more.
+
+    Redirects are not followed: they would take the headers, and what is in them, to wherever the other end says.
+    """
+    sock = await dial(hold, endpoint.uri.host, endpoint.uri.port, timeout_s=endpoint.options.open_timeout_s)
+    protocol = ClientProtocol(
+        endpoint.uri,
+        subprotocols=cast("Any", endpoint.options.subprotocols or None),
+        extensions=enable_client_permessage_deflate(None) if endpoint.options.compresses else None,
+        max_size=endpoint.options.max_size,
+        logger=_silent,
+    )
+    _, connection = await asyncio.get_running_loop().create_connection(
+        lambda: _Connection(protocol, **_limits(endpoint)),
+        sock=sock,
+        ssl=tls,
+        server_hostname=endpoint.uri.host if tls is not None else None,
+    )
+    try:
+        await connection.handshake(endpoint.headers)
+    except BaseException:
+        connection.abort()
+        raise
+    connection.start_keepalive()
+    return connection
+
+
+async def _by_proxy(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) -> _Connection:
+    options = _limits(endpoint)
+    if tls is not None:
+        options["ssl"] = tls
     connection = await _connect(
         endpoint.url,
         additional_headers=endpoint.headers,
@@ -40,26 +80,28 @@ async def connect(hold: Hold, endpoint: Endpoint, tls: ssl.SSLContext | None) ->
         compression="deflate" if endpoint.options.compresses else None,
         proxy=endpoint.proxy,
         open_timeout=None,
-        close_timeout=LEAVE_TIMEOUT_S,
-        ping_interval=endpoint.options.ping_interval_s,
-        ping_timeout=endpoint.options.ping_timeout_s,
         max_size=endpoint.options.max_size,
-        max_queue=endpoint.options.queue,
-        # So that `send` returns only when the operating system has all of it.
-        write_limit=0,
         logger=_silent,
+        create_connection=cast("Any", partial(_Proxied, hold)),
         **options,
     )
-    # What was said then is an eighth of what a connection keeps in memory, and nobody asks for it any more.
-    connection.request = None
-    if connection.response is not None:
-        connection.response.headers.clear()
     return cast("_Connection", connection)
+
+
+def _limits(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "close_timeout": LEAVE_TIMEOUT_S,
+        "ping_interval": endpoint.options.ping_interval_s,
+        "ping_timeout": endpoint.options.ping_timeout_s,
+        "max_queue": endpoint.options.queue,
+        # So that `send` returns only when the operating system has all of it.
+        "write_limit": 0,
+    }
 
 
 class _connect(websockets.asyncio.client.connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """None is followed: it would take the headers, and what is in them, to wherever the other end says."""
+        """It is not followed here either."""
         return exc
 
 

@@ -26,13 +26,13 @@ from pydrm.handlers.secrets import Secrets
 from pydrm.handlers.template import TemplateError, TemplateValues, quoted, render, render_json
 from pydrm.handlers.websocket.options import Options, options_of
 
-__all__ = ["BEFORE_PATH", "MAY_HOLD_SECRETS", "Endpoint"]
+__all__ = ["MAY_HOLD_SECRETS", "Endpoint"]
 
 # Those that websockets knows; socks needs the package python-socks too.
 _PROXY_SCHEMES = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
 
 # RFC 3986, section 3: the scheme and the authority.
-BEFORE_PATH = re.compile(r"[^/?#]*://[^/?#]*")
+_BEFORE_PATH = re.compile(r"[^/?#]*://[^/?#]*")
 
 MAY_HOLD_SECRETS = ("url", "headers", "subscribe", "unsubscribe", "proxy")
 
@@ -41,15 +41,13 @@ MAY_HOLD_SECRETS = ("url", "headers", "subscribe", "unsubscribe", "proxy")
 class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
     Attributes:
-        host, port: Where to connect to, taken from the url.
+        uri: The same, taken apart.
         subscribe, unsubscribe: What to send once connected, and before a polite close; in order.
         proxy: A proxy's url; True for the one that the environment names; None for none.
     """
 
     url: str
-    host: str
-    port: int
-    secure: bool
+    uri: WebSocketURI
     options: Options
     headers: Mapping[str, str] = MappingProxyType({})
     subscribe: tuple[str, ...] = ()
@@ -58,7 +56,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     def __repr__(self) -> str:
         # Anything else may hold secrets.
-        return f"Endpoint(port={self.port}, secure={self.secure}, options={self.options})"
+        return f"Endpoint(port={self.uri.port}, secure={self.uri.secure}, options={self.options})"
 
     @classmethod
     def of(
@@ -82,13 +80,11 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         if "checkpoint" not in resource.fields:
             more = {"checkpoint": _checkpoint_text(resource, checkpoint), **more}
         read = FieldReader(resource, TemplateValues(resource, node=node, token=token, more=more))
-        url, origin = read.field("url", _url)
+        url, uri = read.field("url", _url)
         return cls(
             url=url,
-            host=origin.host,
-            port=origin.port,
-            secure=origin.secure,
-            options=options_of(resource, read, secure=origin.secure),
+            uri=uri,
+            options=options_of(resource, read, secure=uri.secure),
             **{name: read.field(name, of) for name, of in _TEMPLATES.items() if name in resource.fields},
         )
 
@@ -132,7 +128,7 @@ def _url(value: Json, values: Values) -> tuple[str, WebSocketURI]:
     if not url.isprintable() or " " in url:
         raise Wrong(f"must not contain spaces or control characters: {value!r}")
     try:
-        return url, _origin_of(url)
+        return url, _parsed(url)
     except InvalidURI as error:
         raise Wrong(f"{value!r} cannot be used as a url: {error.msg}") from None
     except ValueError:
@@ -144,13 +140,15 @@ def _in_url(name: str, value: str) -> str:
     return quoted(value) if name in ("id", "node", "checkpoint") or ":" in name else value
 
 
-def _origin_of(url: str) -> WebSocketURI:
-    """What comes before the path. There is nothing that could be wrong with a path or a query, only with a fragment."""
-    before_path = BEFORE_PATH.match(url)
+def _parsed(url: str) -> WebSocketURI:
+    """As `parse_uri` has it, which takes longer than all else that is done with a url here."""
+    before_path = _BEFORE_PATH.match(url)
     # A name and a password are secrets, and stay nowhere for longer than the connection.
-    if before_path is None or "@" in before_path[0] or "#" in url:
+    if before_path is None or "@" in before_path[0] or "#" in url or not url.isascii():
         return parse_uri(url)
-    return _parse(before_path[0])
+    origin = _parse(before_path[0])
+    path, _, query = url[before_path.end() :].partition("?")
+    return WebSocketURI(origin.secure, origin.host, origin.port, path, query)
 
 
 # Thousands of connections go to a few hosts.

@@ -114,7 +114,7 @@ class Websocket:
         session: Session | None = None
         try:
             async with asyncio.timeout(endpoint.options.open_timeout_s):
-                tls = self._ssl_context(endpoint.options.tls_ca) if endpoint.secure else None
+                tls = self._ssl_context(endpoint.options.tls_ca) if endpoint.uri.secure else None
                 connection = await self._connect(hold, endpoint, tls)
                 session = Session(connection, endpoint, hold, callback, self.counts)
                 await session.subscribe()

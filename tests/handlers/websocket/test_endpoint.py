@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from websockets.uri import WebSocketURI, parse_uri
 
 from pydrm.core.resource import Resource
 from pydrm.errors import InvalidResource
@@ -19,9 +20,7 @@ def endpoint(id: str = "r1", **fields: Any) -> Endpoint:
 def test_a_url_alone_is_enough() -> None:
     assert endpoint(url="wss://x.example/feed?token={token}") == Endpoint(
         url="wss://x.example/feed?token=7",
-        host="x.example",
-        port=443,
-        secure=True,
+        uri=WebSocketURI(True, "x.example", 443, "/feed", "token=7"),
         headers={},
         subscribe=(),
         unsubscribe=(),
@@ -50,14 +49,14 @@ def test_a_password_in_the_url_is_not_remembered_for_others() -> None:
 
     read = endpoint(url="wss://user:not-a-real-one@y.example:8443/feed")
 
-    assert (read.host, read.port, read.secure) == ("y.example", 8443, True)
+    assert (read.uri.host, read.uri.port, read.uri.secure) == ("y.example", 8443, True)
     assert _parse.cache_info().currsize == before
 
 
 def test_a_path_may_hold_any_sign_that_ends_a_name_elsewhere() -> None:
     read = endpoint(url="ws://x.example:9000/stream/btc@trade?to=a@b://c")
 
-    assert (read.host, read.port, read.secure) == ("x.example", 9000, False)
+    assert (read.uri.host, read.uri.port, read.uri.secure) == ("x.example", 9000, False)
 
 
 def test_an_id_cannot_end_the_part_of_the_url_that_it_stands_in() -> None:
@@ -241,3 +240,21 @@ def test_options_that_are_equal_for_python_and_not_alike_are_told_apart() -> Non
     assert endpoint(url="wss://x/", tls_ca="/ca.pem").options.tls_ca == "/ca.pem"
     with pytest.raises(InvalidResource):
         endpoint(url="ws://x/", tls_ca="/ca.pem")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://x.example",
+        "ws://X.example:80/",
+        "wss://[::1]:8443/a/b?c=d&e=?",
+        "ws://x.example?a=b",
+        "ws://x.example/?",
+        "ws://x.example/a%20b?x=%3F",
+        "ws://user:word@x.example/a",
+        "ws://x.example/\u00fc?q=\u00fc",
+        "ws://\u00fc.example/a",
+    ],
+)
+def test_a_url_is_taken_apart_as_websockets_does_it(url: str) -> None:
+    assert endpoint(url=url).uri == parse_uri(url)
