@@ -43,6 +43,11 @@ class BudgetWatch:
         """What this node, if it leads, should end now."""
         return self._ends.due(now, _ENDS_AT_ONCE_MAX, _AGAIN_S) if leads_since is not None else []
 
+    @property
+    def next_at(self) -> float:
+        """When the next one may be over."""
+        return self._ends.next_at
+
     def _note_budget(self, budget: Budget, now: float) -> None:
         lasts_s: dict[EndHoldback | EndHour, float] = {}
         for holdback in budget.holdbacks:

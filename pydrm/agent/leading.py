@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 
 from pydrm.agent.budget_watch import BudgetWatch
@@ -50,6 +51,7 @@ class Leading:
         self._quarantines = QuarantineWatch()
         self._budgets = BudgetWatch()
         self._ledger = ledger
+        self._leads = False
         self._form_at = float("-inf")
         self._end_recovery_at = float("-inf")
         self._looked_for_work_at = -1
@@ -85,6 +87,7 @@ class Leading:
         """What this node, if it leads, is to put into the log now."""
         # Also asked where this node does not lead, because it drops what is too old then.
         forget = self._ledger.due(now, footing.leads_since)
+        self._leads = footing.leads_since is not None
         if footing.leads_since is None:
             return
         yield from self._form(now, state, membership)
@@ -98,6 +101,13 @@ class Leading:
             yield forget
         yield from self._go_on(now, footing, state)
         yield from self._raise(now, footing, state)
+
+    @property
+    def next_at(self) -> float:
+        """When the next lease would end, or whatever else this node ends if it leads."""
+        if not self._leads:
+            return math.inf
+        return min(self._leases.next_at, self._quarantines.next_at, self._budgets.next_at)
 
     def _form(self, now: float, state: State, membership: Membership) -> Iterator[Command]:
         if state.settings is None and now - self._form_at >= _FORM_AGAIN_S:

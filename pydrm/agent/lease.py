@@ -30,6 +30,7 @@ Consistency" (SOSP 1989), with the grant timed on the holder's side from the req
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable
 
 import attrs
@@ -148,6 +149,14 @@ class LeaseKeeper:
         self._renewed_at = now
         self._renewals[self._count] = _Renewal(now, self.ttl_s)
         return Renew(self._node, self._lease.incarnation, self._count, self._ttl_ms)
+
+    @property
+    def next_at(self) -> float:
+        """When the lease is to be renewed, or is over."""
+        renewed_at = self._renewed_at + self.ttl_s / _RENEWALS_PER_TTL
+        if self._resigned or self.failure is not None:
+            renewed_at = math.inf
+        return min(renewed_at, self._lease.deadline if self._fenced_at is None else math.inf)
 
     def over(self, now: float) -> bool:
         """Whether the lease has just ended: true once for each end, and then everything must be cut."""

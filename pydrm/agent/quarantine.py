@@ -43,6 +43,11 @@ class QuarantineWatch:
             return []
         return [EndQuarantine(*end) for end in self._ends.due(now, _ENDS_AT_ONCE_MAX, _AGAIN_S)]
 
+    @property
+    def next_at(self) -> float:
+        """When the next one may be over."""
+        return self._ends.next_at
+
     def _note_record(self, record: Record, now: float) -> None:
         parked, resource = record.parked, record.definition.id
         if parked is None or parked.cause is not ParkedCause.QUARANTINED:

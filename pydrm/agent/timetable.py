@@ -7,6 +7,7 @@ It costs in proportion to what becomes due and to what changes, not to how much 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Hashable
 from itertools import count
 from typing import Generic, TypeVar
@@ -27,6 +28,11 @@ class Timetable(Generic[K]):
 
     def __contains__(self, key: K) -> bool:
         return key in self._entries
+
+    @property
+    def next_at(self) -> float:
+        """When something may be due: not later than it is."""
+        return self._heap[0][0] if self._heap else math.inf
 
     def put(self, key: K, at: float) -> None:
         """It is due at *at*, and not at any time that was said before."""

@@ -193,6 +193,12 @@ class Warden:
         if news := self._ledger.news():
             self._app.post(self._listener.told, news)
 
+    def next_at(self, now: float) -> float:
+        # While it is cut what there is, or not joined, more follows from what announces nothing.
+        if self._doomed or self._lease.incarnation == 0:
+            return now
+        return min(self._keeper.next_at, self._leading.next_at)
+
     async def stopped(self) -> None:
         # Before it is looked what is left: whoever opens now has told the fence, or sees that the lease is over. The
         # data directory's lock goes next, and with it the right to hold anything.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import attrs
@@ -64,6 +65,11 @@ class LeaseWatch:
                 watched.proposed_at = now
                 due.append(Expire(name, watched.incarnation, watched.count))
         return due
+
+    @property
+    def next_at(self) -> float:
+        """When the first of them would be over, if it is not renewed."""
+        return min((watched.applied_at + watched.ttl_s for watched in self._watched.values()), default=math.inf)
 
     def _note_node(self, node: Node, now: float) -> None:
         watched = self._watched.get(node.name)

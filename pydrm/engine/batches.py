@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 
@@ -32,8 +33,15 @@ class Batches:
     def __init__(self) -> None:
         self._urgent: list[bytes] = []
         self._renewals: list[bytes] = []
-        self._gathering_since: float | None = None
+        self._gathered_at = math.inf  # when what renewals there are need not wait for more
         self._requests: deque[bytes] = deque()
+
+    @property
+    def next_at(self) -> float:
+        """When `due` may give what it has not given yet; long ago if that is as soon as there is room."""
+        if self._urgent or self._requests:
+            return -math.inf
+        return self._gathered_at
 
     def urgent(self, request: bytes) -> None:
         """What this node's lease depends on, or somebody else's."""
@@ -67,15 +75,14 @@ class Batches:
         self._urgent.clear()
         if not self._renewals:
             return urgent
-        if self._gathering_since is None:
-            self._gathering_since = now
-        if urgent or now - self._gathering_since >= lease_ttl_s / _GATHER_PER_TTL:
+        self._gathered_at = min(self._gathered_at, now + lease_ttl_s / _GATHER_PER_TTL)
+        if urgent or now >= self._gathered_at:
             return self._take_renewals() + urgent
         return []
 
     def _take_renewals(self) -> list[bytes]:
         renewals, self._renewals = self._renewals, []
-        self._gathering_since = None
+        self._gathered_at = math.inf
         return renewals
 
     def _take_batch(self) -> list[bytes]:

@@ -72,7 +72,10 @@ class Participant(Protocol):
         """The state is another one, which was read from a snapshot, *now*; what led to it was not seen here."""
 
     def tick(self, now: float, footing: Footing) -> None:
-        """Do what is due. Called at least each `TICK_S` and after everything that was applied."""
+        """Do what is due. Called at least each `IDLE_S`, when `next_at` says so, and after all that was applied."""
+
+    def next_at(self, now: float) -> float:
+        """When something is due by then that is to be on time; *now* or before: there may be something soon."""
 
     async def stopped(self) -> None:
         """The engine stops and cannot renew anything any more; called once, and waited for."""

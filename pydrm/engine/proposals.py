@@ -65,6 +65,11 @@ class Proposals:
                 Unavailable("this node lost its lease meanwhile; whether the request took effect is unknown")
             )
 
+    @property
+    def under_way(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._sent or self._unsent)
+
     def retry_now(self) -> None:
         """There is a new leader, or a new way to it."""
         for proposal in self._sent.values():

@@ -12,6 +12,7 @@ replicated entry point.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -134,9 +135,13 @@ class Raft:
         return self._journal[-1][1] - self.applied
 
     @property
-    def stands_at(self) -> float:
-        """When it would stand for election, if it is not told of a leader before."""
-        return self._elections.next_at
+    def next_at(self) -> float:
+        """When it has something to do though nothing happens: to be heard as the leader, or to stand for election."""
+        if len(self._group.voters) == 1 and self.is_leader:
+            return math.inf
+        if self.is_leader:
+            return float(self._core._SyncObj__newAppendEntriesTime)
+        return self._elections.next_at if self.votes else math.inf
 
     # --- ticking and submitting --------------------------------------------------------------------------------------
 

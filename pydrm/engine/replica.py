@@ -6,8 +6,8 @@
              the core commits in one tick what it appended in the one before.
     Rule 3.  After a failed write nothing is repeated: the node stops, and says so.
 
-It ticks when something has happened and at least each `TICK_S`; everything else is a callback, so there is no
-moment at which it waits for one thing and misses another.
+It ticks when something has happened, when something is due, and at least each `IDLE_S`; everything else is a callback,
+so there is no moment at which it waits for one thing and misses another.
 
 Its parts are `storage` and `transport`; `seat`, which has the consensus core; `requests`, which go into the log, and
 `applier`, which takes what comes out of it to the state.
@@ -41,11 +41,13 @@ from pydrm.engine.storage import Storage
 from pydrm.engine.ticks import Ticks
 from pydrm.engine.transport import Transport
 
-__all__ = ["TICK_S", "Replica"]
+__all__ = ["IDLE_S", "Replica"]
 
 _log = logging.getLogger(__name__)
 
-TICK_S = HEARTBEAT_S / 2
+# Most ticks of an idle node do nothing; and that they do in caches that have gone cold, where each costs a lot.
+IDLE_S = 0.1
+TICK_S = HEARTBEAT_S / 2  # while something waits for what announces nothing
 _JUST_AFTER_S = 0.001
 
 
@@ -249,10 +251,14 @@ class Replica:
         self._publish(now)
 
     def _until_next_tick(self) -> float:
-        # Elections are staggered more finely than ticks: each voter is to be on time for its own.
         raft = self._seat.raft
-        until_election = raft.stands_at - self._clock.now() + _JUST_AFTER_S if raft is not None else TICK_S
-        return until_election if 0 < until_election < TICK_S else TICK_S
+        if raft is None or self.proposals.under_way:
+            return TICK_S
+        # Elections are staggered more finely than ticks: each voter is to be on time for its own. So is what ends a
+        # lease, on either side.
+        now = self._clock.now()
+        until_due = min(raft.next_at, self._requests.next_at, self._participant.next_at(now)) - now + _JUST_AFTER_S
+        return min(until_due if until_due > 0 else TICK_S, IDLE_S)
 
     def _waits_for_disk(self) -> bool:
         """Rule 2."""
@@ -262,10 +268,12 @@ class Replica:
         return len(self._members.voters) <= 1
 
     def _tick_raft(self, raft: Raft, now: float) -> None:
+        applied = raft.applied
         self._requests.submit(raft, now)
         raft.tick()
         self._seat.follow_voters(raft)
         if self._stopped or raft is not self._seat.raft:
+            self.wake()  # for the new one
             return
         if self._standing.look(raft, now) and raft.leader is not None:
             _log.info("%s leads in term %d", raft.leader, raft.term)
@@ -276,14 +284,20 @@ class Replica:
         self._storage.snapshotter.tick(raft, self.state)
         messages, raft.outbox = raft.outbox, []
         self._storage.outbox.put(messages)
-        if raft.is_leader and raft.backlog and self._is_alone() and not self._storage.outbox.syncing:
-            self.wake()  # in memory there is no disk to wait for
+        if self._goes_on(raft, now, has_applied=raft.applied > applied):
+            self.wake()
+
+    def _goes_on(self, raft: Raft, now: float, *, has_applied: bool) -> bool:
+        """Whether there is more to do at once."""
+        if has_applied and (raft.backlog or self._requests.next_at <= now):
+            return True
+        # In memory there is no disk to wait for; with one, rule 2.
+        return raft.backlog > 0 and raft.is_leader and self._is_alone() and not self._storage.outbox.syncing
 
     def _apply(self, entry: bytes, index: int) -> None:
         self._applier.apply(entry, index)
         if not self._stopped:
             self._comparison.applied(index)
-        self.wake()  # what was applied may have made something due
 
     def _install(self, heading: Heading, state: State) -> None:
         """The state of another node is put in force in place of this one's, and of the log up to there."""

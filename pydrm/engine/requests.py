@@ -33,11 +33,18 @@ class Requests:
         """Of another node, to this one because it leads. Raises ValueError if it cannot be read."""
         self._batches.forwarded(split_entry(command[1:]))
 
+    @property
+    def next_at(self) -> float:
+        """When something may go into the log that has not yet; long ago if that is as soon as there is room."""
+        return self._batches.next_at
+
     def submit(self, raft: Raft, now: float) -> None:
         """Give the core what is due. Before each tick, while there is a leader."""
         if raft.leader is None or raft.handing_over:
             return
         self._batches.add(self._proposals.due(now))
-        ttl_s = self._state.settings.lease_ttl_ms / 1000 if self._state.settings else 0.0
+        # Nobody's renewals need to be gathered where there is one node.
+        settings = self._state.settings if len(self._state.nodes) > 1 else None
+        ttl_s = settings.lease_ttl_ms / 1000 if settings is not None else 0.0
         for entry in self._batches.due(now, leads=raft.is_leader, backlog=raft.backlog, lease_ttl_s=ttl_s):
             raft.submit(entry)

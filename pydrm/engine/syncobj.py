@@ -33,6 +33,7 @@ _NEEDED_ATTRIBUTES = (
     "_SyncObj__doChangeCluster",
     "_SyncObj__generateRaftTimeout",
     "_SyncObj__lastResponseTime",
+    "_SyncObj__newAppendEntriesTime",
     "_SyncObj__noopIDx",
     "_SyncObj__raftCommitIndex",
     "_SyncObj__raftElectionDeadline",

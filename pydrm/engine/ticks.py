@@ -14,7 +14,7 @@ class Ticks:
     """To be made on the loop that it ticks on."""
 
     def __init__(self, tick: Callable[[], None], *, at_latest_s: Callable[[], float]) -> None:
-        """*at_latest_s*: asked at each tick; the next comes after so long, unless something wakes it before."""
+        """*at_latest_s*: asked after each tick; the next comes so long after, unless something wakes it before."""
         self._tick = tick
         self._at_latest_s = at_latest_s
         self._stopped = False
@@ -39,5 +39,10 @@ class Ticks:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(self._at_latest_s(), self.wake)
-        self._tick()
+            self._timer = None
+        try:
+            self._tick()
+        finally:
+            # When there is more to do at once, it will be asked again.
+            if not self._woken and not self._stopped:
+                self._timer = asyncio.get_running_loop().call_later(self._at_latest_s(), self._run)

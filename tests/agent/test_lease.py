@@ -563,3 +563,22 @@ def test_these_lives_would_find_a_lease_that_is_counted_from_the_apply(monkeypat
         overlaps += lived.overlaps
 
     assert overlaps != []
+
+
+# --- when to look again ----------------------------------------------------------------------------------------------
+
+
+def test_the_next_time_to_look_is_the_next_renewals_or_the_end_of_the_lease():
+    """A node that looked later would hold on for longer than the lease allows."""
+    holder = joined(100.0)
+    at_first = holder.keeper.next_at
+    command = renewal(holder, 100.4)
+    holder.apply(command, 100.5)
+    renewed = holder.keeper.next_at
+    holder.keeper.resign()
+    resigned = holder.keeper.next_at
+    holder.keeper.over(103.0)
+
+    assert (at_first, renewed) == (pytest.approx(100.4), pytest.approx(100.8))
+    assert resigned == holder.lease.deadline == pytest.approx(102.1)
+    assert holder.keeper.next_at == float("inf")

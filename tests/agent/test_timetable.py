@@ -44,3 +44,14 @@ def test_what_was_dropped_is_not_kept_for_ever() -> None:
 
     assert len(times._heap) < 200
     assert times.due(1e6, 100, again_s=1.0) == sorted(range(9_990, 10_000), key=ends_at.__getitem__)
+
+
+def test_it_says_when_the_first_may_be_due() -> None:
+    times: Timetable[str] = Timetable()
+    nothing = times.next_at
+    times.put("b", 2.0)
+    times.put("a", 1.0)
+    first = times.next_at
+    times.due(1.5, 100, again_s=100.0)
+
+    assert (nothing, first, times.next_at) == (float("inf"), 1.0, 2.0)

@@ -309,6 +309,30 @@ def test_a_node_joins_and_renews():
     assert scene.told == []
 
 
+def test_it_says_when_it_is_to_be_on_time():
+    """Its renewals and the end of its lease; if it leads, the end of the others' too."""
+    outside = Scene().warden.next_at(START)
+    scene = joined()
+    scene.apply(join("b", nonce="b"))
+    scene.tick(0.41)
+    scene.commit()
+    scene.tick()
+    follows = scene.warden.next_at(scene.now)
+    scene.warden.resign()
+    leaves, lease_ends = scene.warden.next_at(scene.now), scene.lease.deadline
+    scene.tick(leads=True)
+    leads = scene.warden.next_at(scene.now)
+    scene.fence.opened(7)
+    scene.expire()
+    cut = scene.warden.next_at(scene.now)
+
+    assert outside == START
+    assert follows == pytest.approx(START + 0.81)
+    assert leaves == lease_ends
+    assert leads == pytest.approx(START + 2.0)
+    assert cut == scene.now
+
+
 def test_a_node_that_resigned_renews_no_more():
     """Its lease ends by a Resign, or by itself."""
     scene = joined()

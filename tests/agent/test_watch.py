@@ -135,3 +135,16 @@ def test_what_is_replayed_counts_from_the_replay():
 
     assert replayed.due(502.0, LONG_AGO) == []
     assert len(replayed.due(502.1, LONG_AGO)) == 3
+
+
+def test_it_says_when_the_first_lease_would_be_over():
+    """Whoever leads looks again then, and not some time later."""
+    it = Watched()
+    nobody = LeaseWatch().next_at
+    at_first = it.watch.next_at
+    for name in "ac":
+        it.renew(name, 101.0)
+    then = it.watch.next_at
+    it.renew("b", 101.5)
+
+    assert (nobody, at_first, then, it.watch.next_at) == (float("inf"), 102.0, 102.0, 103.0)

@@ -4,6 +4,10 @@ How requests become entries: what comes first, what is gathered, what is alone.
 
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from pydrm.core.commands import AddVoter, Join, RemoveResources, Renew, Request, RequestId
 from pydrm.engine import batches
 from pydrm.engine.batches import Batches
@@ -101,3 +105,21 @@ def test_a_change_of_the_voters_is_alone_in_its_entry():
     made.forwarded([encode_request(Request(RENEW))])
 
     assert entries(made) == [[Request(RENEW), asked(1)], [change], [asked(3)]]
+
+
+def test_it_says_when_there_is_something_to_give():
+    """As soon as there is room, or when what renewals there are were gathered for long enough."""
+    made = Batches()
+    nothing = made.next_at
+    made.urgent(encode_request(Request(RENEW)))
+    at_once = made.next_at
+    entries(made, now=10.0)
+    gathering = made.next_at
+    made.add([encode_request(asked(1))])
+    full = (entries(made, now=10.01, backlog=4), made.next_at)
+    given = (len(entries(made, now=10.02)), made.next_at)
+
+    assert (nothing, at_once) == (math.inf, -math.inf)
+    assert gathering == pytest.approx(10.1)
+    assert full == ([], -math.inf)
+    assert given == (1, math.inf)

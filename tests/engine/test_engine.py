@@ -99,6 +99,9 @@ class Member:
         replaces = former.incarnation if former else 0
         self._port.submit(Join(self.name, self._nonce, replaces, LEASE_TTL_MS, self._membership.directory))
 
+    def next_at(self, now: float) -> float:
+        return now
+
     async def stopped(self) -> None:
         if self.directory is not None:
             try:
@@ -241,7 +244,8 @@ async def test_a_node_alone_in_memory_waits_for_no_tick(addresses: Addresses, mo
     await node.engine.start()
     try:
         await node.add("joined")
-        monkeypatch.setattr("pydrm.engine.replica.TICK_S", 10.0)
+        for seldom in ("TICK_S", "IDLE_S"):
+            monkeypatch.setattr(f"pydrm.engine.replica.{seldom}", 10.0)
         for number in range(5):
             await asyncio.sleep(0.1)  # so that nothing else is under way
             await node.add(f"r{number}", timeout=8)

@@ -84,6 +84,9 @@ class Bystander:
     def tick(self, now: float, footing: Footing) -> None:
         pass
 
+    def next_at(self, now: float) -> float:
+        return now
+
     async def stopped(self) -> None:
         pass
 
