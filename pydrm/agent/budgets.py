@@ -186,9 +186,10 @@ class Budgets:
         finally:
             line.task = None
 
+    def limits(self, group: str) -> bool:
+        return group in self._cluster.state.budgets or self.holdbacks.runs(group)
+
     async def may_request(self, group: str) -> None:
-        if self.state_of(group) is None:
-            return
         lock, allowance = self._requests.setdefault(group, (asyncio.Lock(), Allowance()))
         # First come, first served.
         async with lock:
@@ -291,6 +292,10 @@ class Gate:
         self.inside = False
         self.rests = delay is None or delay > PERMIT_KEPT_S
         self._budgets.left(self)
+
+    @property
+    def limits(self) -> bool:
+        return self._budgets.limits(self.group)
 
     async def may_request(self) -> None:
         await self._budgets.may_request(self.group)

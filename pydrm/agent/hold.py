@@ -67,6 +67,10 @@ class LedgerAccess:
 class GroupBudget(Protocol):
     """The budget that a hold's requests go by; the agent's."""
 
+    @property
+    def limits(self) -> bool:
+        """Whether there is anything to wait for."""
+
     async def may_request(self) -> None:
         """Return when one more request is within it."""
 
@@ -235,7 +239,7 @@ class Hold:
         Raises:
             Fenced: This hold is over; send nothing.
         """
-        if self._budget is not None:
+        if self._budget is not None and self._budget.limits:
             await self._budget.may_request()
         if not self.valid:
             raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")

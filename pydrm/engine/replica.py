@@ -46,7 +46,7 @@ __all__ = ["IDLE_S", "Replica"]
 _log = logging.getLogger(__name__)
 
 # Most ticks of an idle node do nothing; and that they do in caches that have gone cold, where each costs a lot.
-IDLE_S = 0.1
+IDLE_S = 0.2
 TICK_S = HEARTBEAT_S / 2  # while something waits for what announces nothing
 _JUST_AFTER_S = 0.001
 

@@ -39,6 +39,10 @@ class Budget:
         self.open = asyncio.Event()
         self.open.set()
 
+    @property
+    def limits(self) -> bool:
+        return True
+
     async def may_request(self) -> None:
         self.asked += 1
         await self.open.wait()

@@ -125,10 +125,12 @@ class Poller:
                 await self._hold.may_request()
             fetched = await self._fetch(before)
             after, changed = before.after(fetched.headers, _content(self._plan, fetched))
-            response = self._response(before, fetched, changed)
+            # What is as it was could be decoded then.
+            heard = changed or self._on_response is not None
+            response = self._response(before, fetched, changed) if heard else None
             self._be_ready()
             try:
-                follow = await self._tell(response)
+                follow = await self._tell(response) if response is not None else None
             except Exception:
                 # The border to the app's code: it is told of the same again at the next poll.
                 self._counts.callback_failures += 1
