@@ -32,6 +32,12 @@ class Group:
         self._transport = transport
         self._nodes: dict[str, Node] = {}
         self._away: set[str] = set()
+        self._connected: set[str] = set()
+
+    @property
+    def has_company(self) -> bool:
+        """Whether anybody is connected, with a vote or without."""
+        return bool(self._connected)
 
     def node(self, name: str) -> Node:
         """*name*, as the core calls it."""
@@ -65,6 +71,7 @@ class Group:
 
     def connected(self, peer: str) -> None:
         self._away.discard(peer)
+        self._connected.add(peer)
         if peer in self.voters:
             self._transport._onNodeConnected(self.node(peer))
         else:
@@ -72,6 +79,7 @@ class Group:
 
     def disconnected(self, peer: str) -> None:
         self._away.discard(peer)
+        self._connected.discard(peer)
         if peer in self.voters:
             self._transport._onNodeDisconnected(self.node(peer))
         else:

@@ -137,10 +137,8 @@ class Raft:
     @property
     def next_at(self) -> float:
         """When it has something to do though nothing happens: to be heard as the leader, or to stand for election."""
-        if len(self._group.voters) == 1 and self.is_leader:
-            return math.inf
         if self.is_leader:
-            return float(self._core._SyncObj__newAppendEntriesTime)
+            return float(self._core._SyncObj__newAppendEntriesTime) if self._group.has_company else math.inf
         return self._elections.next_at if self.votes else math.inf
 
     # --- ticking and submitting --------------------------------------------------------------------------------------

@@ -501,6 +501,29 @@ def test_a_leader_without_a_majority_steps_down():
     assert world.members["a"].running.leader is None
 
 
+def test_a_leader_is_to_be_heard_a_voter_may_have_to_stand_and_who_is_alone_has_nothing_to_do():
+    """Also by who has no vote: it follows the only voter."""
+    world = led_by_a()
+    now = world.clock.now()
+    heard, stands = world.members["a"].running.next_at, world.members["b"].running.next_at
+    alone = World("a")
+    alone.start()
+    for _ in range(3):
+        tick(alone, "a", after_s=0.1)
+    lone = alone.members["a"].running
+    nothing = lone.next_at
+    lone.connected("w")
+    followed = lone.next_at
+    lone.disconnected("w")
+
+    assert now < heard + raft.HEARTBEAT_S <= now + 2 * raft.HEARTBEAT_S
+    assert now < stands <= now + raft.ELECTION_TIMEOUT_MAX_S
+    assert lone.is_leader
+    assert nothing == float("inf")
+    assert followed <= alone.clock.now() + raft.HEARTBEAT_S
+    assert lone.next_at == float("inf")
+
+
 # --- handing over ----------------------------------------------------------------------------------------------------
 
 
