@@ -55,7 +55,7 @@ class Cause(enum.Enum):
     EXPIRED = "expired"
     FORCED = "forced"
     OPENED = "opened"
-    REPORTED = "reported"
+    REPORTED = "reported"  # a node said how its handle is; nobody has anything to do for that
     PARKED = "parked"
     RESUMED = "resumed"
     GIVEN_UP = "given-up"

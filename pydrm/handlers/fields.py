@@ -14,7 +14,7 @@ from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.callbacks import Callbacks
 from pydrm.handlers.secrets import Secrets
-from pydrm.handlers.template import TemplateError, TemplateValues, quoted, render
+from pydrm.handlers.template import TemplateError, TemplateValues, in_url, render
 
 __all__ = ["Fields"]
 
@@ -75,7 +75,7 @@ class Fields:
             raise self.wrong(name, "is missing")
         if not isinstance(value, str):
             raise self.wrong(name, f"must be a string, not {value!r}")
-        url = self.render(name, value, _in_url)
+        url = self.render(name, value, in_url)
         # What is said of it is said of the template: what stands for a secret is filled in by now.
         if not url.isprintable() or " " in url:
             raise self.wrong(name, f"must not contain spaces or control characters: {value!r}")
@@ -169,8 +169,3 @@ class Fields:
             known = ", ".join(callbacks) or "none"
             raise self.wrong(name, f"no callback {value!r} is registered on this node (registered: {known})")
         return value
-
-
-def _in_url(name: str, value: str) -> str:
-    """An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret."""
-    return quoted(value) if name in ("id", "node") or ":" in name else value

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from pydrm.core.resource import Json, Resource
 
-__all__ = ["SECRET_SOURCES", "TemplateError", "TemplateValues", "names_in", "quoted", "render", "render_json"]
+__all__ = ["SECRET_SOURCES", "TemplateError", "TemplateValues", "in_url", "names_in", "quoted", "render", "render_json"]
 
 SECRET_SOURCES = ("env", "file")
 
@@ -80,6 +80,15 @@ def quoted(value: str) -> str:
     """*value* percent-encoded, to stand anywhere in a url (RFC 3986, section 2.3)."""
     # Most ids are made of these, and finding that out costs less than encoding them.
     return value if _UNRESERVED.issuperset(value) else quote(value, safe="")
+
+
+def in_url(name: str, value: str) -> str:
+    """
+    For `render`: what stands for *name* in a url.
+
+    An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret.
+    """
+    return quoted(value) if name in ("id", "node") or ":" in name else value
 
 
 _UNRESERVED = frozenset(ascii_letters + digits + "-._~")

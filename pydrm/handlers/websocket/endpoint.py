@@ -23,7 +23,7 @@ from pydrm.core.resource import Json, Resource
 from pydrm.errors import InvalidResource
 from pydrm.handlers.definition_fields import TOKEN, FieldReader, Read, Values, Wrong
 from pydrm.handlers.secrets import Secrets
-from pydrm.handlers.template import TemplateError, TemplateValues, quoted, render, render_json
+from pydrm.handlers.template import TemplateError, TemplateValues, in_url, quoted, render, render_json
 from pydrm.handlers.websocket.options import Options, options_of
 
 __all__ = ["MAY_HOLD_SECRETS", "Endpoint"]
@@ -136,8 +136,7 @@ def _url(value: Json, values: Values) -> tuple[str, WebSocketURI]:
 
 
 def _in_url(name: str, value: str) -> str:
-    """An id may hold anything, so it must not end the part of the url that it stands in; nor may a secret."""
-    return quoted(value) if name in ("id", "node", "checkpoint") or ":" in name else value
+    return quoted(value) if name == "checkpoint" else in_url(name, value)
 
 
 def _parsed(url: str) -> WebSocketURI:
