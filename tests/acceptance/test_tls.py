@@ -135,9 +135,10 @@ def test_certificates_are_renewed_under_nodes_that_run(tmp_path: Path) -> None:
         started_s = scene.cluster.start("c")
         scene.settle("abc", started_s)
 
+        # It is settled once the leader has it; it may be linked with the other one a moment later.
         for name in "ab":
-            assert lines(scene.cluster[name], f"c shows certificate {new['c']}")
-            assert lines(scene.cluster["c"], f"{name} shows certificate {new[name]}")
+            wait_for(lambda name=name: lines(scene.cluster[name], f"c shows certificate {new['c']}"))
+            wait_for(lambda name=name: lines(scene.cluster["c"], f"{name} shows certificate {new[name]}"))
         scene.verify()
 
 
