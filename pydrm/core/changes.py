@@ -14,7 +14,7 @@ import msgspec
 from pydrm.core.answers import Answer
 from pydrm.core.budget_records import Budget
 from pydrm.core.ledger_changes import LedgerChange
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Watermark
 from pydrm.core.settings import Settings
 
 __all__ = [
@@ -39,6 +39,8 @@ __all__ = [
     "SessionEnded",
     "Undefined",
     "VotersChanged",
+    "WatermarkDropped",
+    "WatermarkRaised",
 ]
 
 
@@ -127,6 +129,17 @@ class CheckpointDropped(msgspec.Struct, frozen=True, gc=False):
     slot: int
 
 
+class WatermarkRaised(msgspec.Struct, frozen=True, gc=False):
+    watermark: Watermark
+
+
+class WatermarkDropped(msgspec.Struct, frozen=True, gc=False):
+    """Nobody can be given anything any more that this incarnation had."""
+
+    node: str
+    incarnation: int
+
+
 class BudgetChanged(msgspec.Struct, frozen=True, gc=False):
     budget: Budget
 
@@ -177,6 +190,8 @@ Change = (
     | CheckpointDropped
     | BudgetChanged
     | BudgetDropped
+    | WatermarkRaised
+    | WatermarkDropped
     | Audited
     | Answered
     | FloorRaised

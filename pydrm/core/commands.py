@@ -15,7 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from pydrm.core.budget_commands import EndHoldback, EndHour, HoldBack, ReturnPermits, SetBudget, TakePermits
-from pydrm.core.handle_commands import GiveUp, Handle, Release, Report, SaveCheckpoints
+from pydrm.core.handle_commands import GiveUp, Handle, RaiseWatermark, Release, Report, SaveCheckpoints
 from pydrm.core.ledger_commands import (
     ClaimDeliveries,
     ForgetPublished,
@@ -220,6 +220,7 @@ Command = (
     | RaiseProtocol
     | EndRecovery
     | SaveCheckpoints
+    | RaiseWatermark
     | PauseResources
     | ResumeResources
     | GiveUp

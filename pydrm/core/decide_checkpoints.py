@@ -3,18 +3,23 @@ Deciding about checkpoints: how far a handler had got, for whoever holds its res
 
 Only who holds a resource may save, under the token it holds it by; so what a former holder says comes to nothing. With
 overlap there are two for a moment: then the one with the newer token has the last word.
+
+A node that acts for thousands of resources, each at its time, need not save each of them before: it raises its
+watermark up to what is due. What it held when it died, or when that was taken from it by force, goes to the next holder
+with the watermark beside the last checkpoint. A release brings a checkpoint if there is more to say than the last one.
 """
 
 from __future__ import annotations
 
 from pydrm.core.answers import Done, Reason, Refused
+from pydrm.core.changes import WatermarkRaised
 from pydrm.core.decision import Decision, current, refused
 from pydrm.core.draft import Draft
-from pydrm.core.handle_commands import SaveCheckpoints
-from pydrm.core.records import CHECKPOINT_BYTES_MAX, AssignmentKey, Checkpoint, Incarnation
+from pydrm.core.handle_commands import RaiseWatermark, SaveCheckpoints
+from pydrm.core.records import CHECKPOINT_BYTES_MAX, AssignmentKey, Checkpoint, Incarnation, Watermark
 from pydrm.core.state import State
 
-__all__ = ["decide_save", "save_one"]
+__all__ = ["decide_raise_watermark", "decide_save", "save_one"]
 
 
 def decide_save(state: State, command: SaveCheckpoints) -> Decision:
@@ -45,3 +50,13 @@ def save_one(draft: Draft, by: Incarnation, key: AssignmentKey, token: int, valu
         return False
     draft.save(Checkpoint(*key, token, value))
     return True
+
+
+def decide_raise_watermark(state: State, command: RaiseWatermark) -> Decision:
+    node = current(state, command.node, command.incarnation)
+    if isinstance(node, Refused):
+        return Decision(node)
+    old = state.watermarks.get((node.name, node.incarnation))
+    if old is not None and old.until_us >= command.until_us:
+        return Decision(Done())
+    return Decision(Done(), (WatermarkRaised(Watermark(node.name, node.incarnation, command.until_us)),))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from pydrm.core.answers import Done, Reason, Refused
-from pydrm.core.changes import Change, LeaseEnded, NodeChanged, SessionEnded
+from pydrm.core.changes import Change, LeaseEnded, NodeChanged, SessionEnded, WatermarkDropped
 from pydrm.core.commands import Drain, Expire, Join, Renew, Resign
 from pydrm.core.decide_settings import is_name
 from pydrm.core.decision import Decision, current, refused
@@ -48,6 +48,8 @@ def decide_join(state: State, command: Join) -> Decision:
         role=command.role,
     )
     changes.append(NodeChanged(joined))
+    former = [by for by in state.watermarks if by[0] == command.node and by not in state.index.claims]
+    changes += [WatermarkDropped(*by) for by in former]
     return Decision(Done(number=joined.incarnation), tuple(changes))
 
 

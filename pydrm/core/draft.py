@@ -91,6 +91,10 @@ class Draft:
         assert old is not None and record is not None
         if event is Event.REMOVED:
             self._end_subscription(key[0])
+        if event in (Event.HOLDER_DIES, Event.FORCED):
+            self.left_silently(key, old.holder)
+        elif event is Event.TARGET_DIES:
+            self.left_silently(key, old.target)
         definition = record.following or record.definition
         given = Given(
             weight=definition.weight,
@@ -124,6 +128,15 @@ class Draft:
     def save(self, checkpoint: Checkpoint) -> None:
         self._checkpoints[checkpoint.key] = checkpoint
         self.changes.append(CheckpointSaved(checkpoint))
+
+    def left_silently(self, key: AssignmentKey, claim: Holder | None) -> None:
+        """The one with *claim* said nothing in the end: what its node said for all it had goes with the checkpoint."""
+        watermark = self._state.watermarks.get((claim.node, claim.incarnation)) if claim is not None else None
+        checkpoint = self.checkpoint(key) if watermark is not None else None
+        if claim is None or watermark is None or checkpoint is None or checkpoint.token != claim.token:
+            return
+        if watermark.until_us > checkpoint.watermark_us:
+            self.save(replace(checkpoint, watermark_us=watermark.until_us))
 
     def _drop_checkpoint(self, key: AssignmentKey) -> None:
         if self.checkpoint(key) is not None:

@@ -8,7 +8,17 @@ import msgspec
 
 from pydrm.core.records import Condition
 
-__all__ = ["Failure", "GiveUp", "Handle", "HandleReport", "Release", "Report", "Save", "SaveCheckpoints"]
+__all__ = [
+    "Failure",
+    "GiveUp",
+    "Handle",
+    "HandleReport",
+    "RaiseWatermark",
+    "Release",
+    "Report",
+    "Save",
+    "SaveCheckpoints",
+]
 
 
 class Handle(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -95,3 +105,11 @@ class SaveCheckpoints(msgspec.Struct, frozen=True, gc=False):
     node: str
     incarnation: int
     saves: tuple[Save, ...]
+
+
+class RaiseWatermark(msgspec.Struct, frozen=True, gc=False):
+    """The node is about to act for whatever it holds, as far as it is due by *until_us*; see `records.Watermark`."""
+
+    node: str
+    incarnation: int
+    until_us: int

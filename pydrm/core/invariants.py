@@ -35,6 +35,7 @@ def check(state: State) -> list[str]:
         *_sessions_belong_to_the_living(state),
         *_load_is_even(state),
         *_budgets_make_sense(state),
+        *_watermarks_are_of_incarnations(state),
     ]
 
 
@@ -146,6 +147,7 @@ def _digests_follow_from_records(state: State) -> Iterator[str]:
         Section.RECORDS: state.records.values(),
         Section.ASSIGNMENTS: state.assignments.values(),
         Section.CHECKPOINTS: state.checkpoints.values(),
+        Section.WATERMARKS: state.watermarks.values(),
         Section.EVENTS: state.ledger.events.values(),
         Section.DELIVERIES: state.ledger.deliveries(),
         Section.REMAINS: state.ledger.remains.values(),
@@ -249,6 +251,15 @@ def _budgets_make_sense(state: State) -> Iterator[str]:
         numbers = [budget.hour, *(holdback.number for holdback in budget.holdbacks)]
         if max(numbers) >= state.next_number:
             yield f"a number of the budget of {group} is not below the counter, {state.next_number}"
+
+
+def _watermarks_are_of_incarnations(state: State) -> Iterator[str]:
+    for incarnation, watermark in state.watermarks.items():
+        node = state.nodes.get(watermark.node)
+        if watermark.by != incarnation:
+            yield f"the watermark of {incarnation} is kept under another's name"
+        if node is None or node.incarnation < watermark.incarnation:
+            yield f"{incarnation} has a watermark and never joined"
 
 
 def _short(value: object) -> str:

@@ -55,7 +55,7 @@ from pydrm.core.decide_budgets import (
     decide_set_budget,
     decide_take,
 )
-from pydrm.core.decide_checkpoints import decide_save
+from pydrm.core.decide_checkpoints import decide_raise_watermark, decide_save
 from pydrm.core.decide_handles import decide_place, decide_release, decide_report
 from pydrm.core.decide_ledger import (
     clear,
@@ -81,7 +81,7 @@ from pydrm.core.decide_settings import (
     decide_remove_voter,
 )
 from pydrm.core.decision import Decision, refused
-from pydrm.core.handle_commands import GiveUp, Release, Report, SaveCheckpoints
+from pydrm.core.handle_commands import GiveUp, RaiseWatermark, Release, Report, SaveCheckpoints
 from pydrm.core.ledger_commands import (
     ClaimDeliveries,
     ForgetPublished,
@@ -192,7 +192,7 @@ _MOVES_MANY = frozenset((Join, Drain, Resign, Expire, EndRecovery, Place))
 _LEDGER = (Publish, ClaimDeliveries, SettleDeliveries, ReplayDeliveries, ForgetPublished)
 _BUDGETS = (SetBudget, TakePermits, ReturnPermits, HoldBack, EndHoldback, EndHour)
 _MOVES_NOBODY = frozenset(
-    (Renew, Report, SaveCheckpoints, Form, AddVoter, RemoveVoter, RaiseProtocol, *_LEDGER, *_BUDGETS)
+    (Renew, Report, SaveCheckpoints, RaiseWatermark, Form, AddVoter, RemoveVoter, RaiseProtocol, *_LEDGER, *_BUDGETS)
 )
 
 _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
@@ -213,6 +213,7 @@ _DECIDERS: dict[type, Callable[[State, Any], Decision]] = {
     RaiseProtocol: decide_raise_protocol,
     EndRecovery: decide_end_recovery,
     SaveCheckpoints: decide_save,
+    RaiseWatermark: decide_raise_watermark,
     PauseResources: decide_pause,
     ResumeResources: decide_resume,
     GiveUp: decide_give_up,

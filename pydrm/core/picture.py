@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from pydrm.core.budget_records import Budget
 from pydrm.core.events import Delivery, Event, Published, Remains
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Node, Record, Watermark
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.settings import Settings
 from pydrm.core.state import State
@@ -35,6 +35,7 @@ class Section(enum.Enum):
     RECORDS = "records"
     ASSIGNMENTS = "assignments"
     CHECKPOINTS = "checkpoints"
+    WATERMARKS = "watermarks"
     EVENTS = "events"
     DELIVERIES = "deliveries"
     REMAINS = "remains"
@@ -50,6 +51,7 @@ SECTION_TYPES: dict[Section, type[Struct]] = {
     Section.RECORDS: Record,
     Section.ASSIGNMENTS: Assignment,
     Section.CHECKPOINTS: Checkpoint,
+    Section.WATERMARKS: Watermark,
     Section.EVENTS: Event,
     Section.DELIVERIES: Delivery,
     Section.REMAINS: Remains,
@@ -111,6 +113,7 @@ def take(state: State) -> Picture:
             Section.RECORDS: len(state.records),
             Section.ASSIGNMENTS: len(state.assignments),
             Section.CHECKPOINTS: len(state.checkpoints),
+            Section.WATERMARKS: len(state.watermarks),
             Section.EVENTS: len(state.ledger.events),
             Section.DELIVERIES: state.ledger.deliveries_count,
             Section.REMAINS: len(state.ledger.remains),
@@ -127,6 +130,7 @@ def take(state: State) -> Picture:
         Section.RECORDS: [shard.values() for shard in state.records.share()],
         Section.ASSIGNMENTS: [shard.values() for shard in state.assignments.share()],
         Section.CHECKPOINTS: [shard.values() for shard in state.checkpoints.share()],
+        Section.WATERMARKS: [list(state.watermarks.values())],
         Section.EVENTS: [list(state.ledger.events.values())],
         Section.DELIVERIES: [list(shelf.values()) for shelf in state.ledger.shelves.values()],
         Section.REMAINS: [list(state.ledger.remains.values())],
@@ -147,6 +151,7 @@ def digests(state: State) -> dict[Section, int]:
         Section.RECORDS: state.records.digest,
         Section.ASSIGNMENTS: state.assignments.digest,
         Section.CHECKPOINTS: state.checkpoints.digest,
+        Section.WATERMARKS: state.watermarks.digest,
         **_ledger_digests(state),
         Section.BUDGETS: state.budgets.digest,
         Section.FLOORS: floors,

@@ -38,6 +38,7 @@ __all__ = [
     "Phase",
     "Record",
     "Role",
+    "Watermark",
 ]
 
 CHECKPOINT_BYTES_MAX = 4096
@@ -267,19 +268,45 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False, array_like=True):
     Attributes:
         token: The one that it was saved under.
         value: Opaque here; at most `CHECKPOINT_BYTES_MAX`.
+        watermark_us: The `Watermark` that its node had when the holder was gone without having said more; 0: none.
     """
 
     resource: str
     slot: int
     token: int
     value: bytes
+    watermark_us: int = 0
 
     @property
     def key(self) -> AssignmentKey:
         return (self.resource, self.slot)
 
     def parts(self) -> tuple[object, ...]:
-        return (self.resource, self.slot, self.token, self.value)
+        parts = (self.resource, self.slot, self.token, self.value)
+        return (*parts, self.watermark_us) if self.watermark_us else parts
+
+
+class Watermark(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """
+    Until when an incarnation may have acted, for whatever it had saved a checkpoint for.
+
+    So one record is enough for all that was due by then. It is kept until the node joins anew, and for as long as that
+    incarnation has claims: whoever is given one of those is to know of it.
+
+    Attributes:
+        until_us: Microseconds since the epoch, by the clock of whoever says what is due when. Nothing is decided by it.
+    """
+
+    node: str
+    incarnation: int
+    until_us: int
+
+    @property
+    def by(self) -> Incarnation:
+        return (self.node, self.incarnation)
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.node, self.incarnation, self.until_us)
 
 
 class NodeState(enum.Enum):

@@ -18,7 +18,7 @@ from msgspec.structs import force_setattr
 from pydrm.core.budget_records import Budget
 from pydrm.core.events import Delivery, Event, Published, Remains
 from pydrm.core.picture import Head, Section, digests
-from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Holder, Node, Record
+from pydrm.core.records import Assignment, AuditEntry, Checkpoint, Holder, Node, Record, Watermark
 from pydrm.core.sessions import Floor, Remembered
 from pydrm.core.state import State
 
@@ -50,6 +50,7 @@ class Restoring:
             Section.RECORDS: self._add_records,
             Section.ASSIGNMENTS: self._add_assignments,
             Section.CHECKPOINTS: self._add_checkpoints,
+            Section.WATERMARKS: self._add_watermarks,
             Section.EVENTS: self._add_events,
             Section.DELIVERIES: self._add_deliveries,
             Section.REMAINS: self._add_remains,
@@ -142,6 +143,12 @@ class Restoring:
             force_setattr(checkpoint, "resource", record.definition.id)
             if not self._state.checkpoints.load(checkpoint.key, checkpoint):
                 raise ValueError(f"the checkpoint of {checkpoint.key} is there twice")
+
+    def _add_watermarks(self, watermarks: Sequence[Watermark]) -> None:
+        for watermark in watermarks:
+            if watermark.by in self._state.watermarks:
+                raise ValueError(f"the watermark of {watermark.by} is there twice")
+            self._state.watermarks.put(watermark.by, watermark)
 
     def _add_events(self, items: Sequence[Event]) -> None:
         for event in items:

@@ -34,11 +34,13 @@ from pydrm.core.changes import (
     SessionEnded,
     Undefined,
     VotersChanged,
+    WatermarkDropped,
+    WatermarkRaised,
 )
 from pydrm.core.index import Index
 from pydrm.core.ledger import Ledger
 from pydrm.core.queue import Queue
-from pydrm.core.records import AssignmentKey, AuditEntry, Holder, Incarnation, Node, ParkedCause, Record
+from pydrm.core.records import AssignmentKey, AuditEntry, Holder, Incarnation, Node, ParkedCause, Record, Watermark
 from pydrm.core.sessions import Sessions
 from pydrm.core.settings import Settings
 from pydrm.core.sharded_table import AssignmentTable, CheckpointTable, RecordTable
@@ -57,6 +59,7 @@ class State:
         records: Resources under management, by id.
         assignments: Who holds what, by (resource id, slot).
         checkpoints: How far holders have got, by (resource id, slot).
+        watermarks: Until when incarnations may have acted for all they hold, by (node, incarnation).
         budgets: What limits groups of resources, and holds them back, by group.
         quarantined: Derived from the records: the number of each quarantine, by resource.
         brought: Derived from the records: what each source owns.
@@ -74,6 +77,7 @@ class State:
         self.records = RecordTable()
         self.assignments = AssignmentTable()
         self.checkpoints = CheckpointTable()
+        self.watermarks: Table[Incarnation, Watermark] = Table()
         self.budgets: Table[str, Budget] = Table()
         self.quarantined: dict[str, int] = {}
         self.brought = Brought()
@@ -93,6 +97,7 @@ class State:
             self.records.digest,
             self.assignments.digest,
             self.checkpoints.digest,
+            self.watermarks.digest,
             self.ledger.digest,
             self.budgets.digest,
             self.sessions.digest,
@@ -183,6 +188,10 @@ def evolve(state: State, change: Change) -> None:
             state.checkpoints.put(checkpoint.key, checkpoint)
         case CheckpointDropped(resource=resource, slot=slot):
             state.checkpoints.drop((resource, slot))
+        case WatermarkRaised(watermark=watermark):
+            state.watermarks.put(watermark.by, watermark)
+        case WatermarkDropped(node=node_name, incarnation=incarnation):
+            state.watermarks.drop((node_name, incarnation))
         case BudgetChanged(budget=budget):
             state.budgets.put(budget.group, budget)
             newest = max([budget.hour, *(holdback.number for holdback in budget.holdbacks)])

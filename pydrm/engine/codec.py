@@ -35,7 +35,7 @@ from pydrm.core.commands import (
     Resign,
     ResumeResources,
 )
-from pydrm.core.handle_commands import GiveUp, Release, Report, SaveCheckpoints
+from pydrm.core.handle_commands import GiveUp, RaiseWatermark, Release, Report, SaveCheckpoints
 from pydrm.core.ledger_commands import (
     ClaimDeliveries,
     ForgetPublished,
@@ -116,6 +116,7 @@ _NUMBERS: dict[type, int] = {
     SettleDeliveries: 24,
     ReplayDeliveries: 25,
     ForgetPublished: 26,
+    RaiseWatermark: 27,
     SetBudget: 30,
     TakePermits: 31,
     HoldBack: 32,

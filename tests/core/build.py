@@ -41,7 +41,17 @@ from pydrm.core.commands import (
     RequestId,
     Resign,
 )
-from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report, Save, SaveCheckpoints
+from pydrm.core.handle_commands import (
+    Failure,
+    GiveUp,
+    Handle,
+    HandleReport,
+    RaiseWatermark,
+    Release,
+    Report,
+    Save,
+    SaveCheckpoints,
+)
 from pydrm.core.invariants import check
 from pydrm.core.machine import Outcome, apply
 from pydrm.core.picture import SECTION_TYPES, Head, Section, take
@@ -134,6 +144,14 @@ class Cluster:
         """The holder, or who has *claim*, saves a checkpoint."""
         claim = claim or self.claim(resource)
         return self.do(SaveCheckpoints(claim.node, claim.incarnation, (Save(resource, 0, claim.token, value),)))
+
+    def raise_watermark(self, node: str, until_us: int, incarnation: int | None = None) -> Answer:
+        """*node* says that it may act for whatever it holds, as far as it is due by then."""
+        return self.do(RaiseWatermark(node, incarnation or self.incarnation(node), until_us))
+
+    def watermark(self, resource: str) -> int:
+        """What the next holder would be given with the checkpoint."""
+        return self.state.checkpoints[resource, 0].watermark_us
 
     def saved(self, resource: str) -> bytes | None:
         """The checkpoint that the next holder would be given."""

@@ -46,7 +46,17 @@ from pydrm.core.commands import (
     ResumeResources,
 )
 from pydrm.core.events import Delivery, DeliveryState
-from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report, Save, SaveCheckpoints
+from pydrm.core.handle_commands import (
+    Failure,
+    GiveUp,
+    Handle,
+    HandleReport,
+    RaiseWatermark,
+    Release,
+    Report,
+    Save,
+    SaveCheckpoints,
+)
 from pydrm.core.ledger_commands import (
     Claim,
     ClaimDeliveries,
@@ -112,6 +122,7 @@ class RandomLog:
             (3, self._give_up),
             (2, self._end_quarantine),
             (6, self._save),
+            (4, self._raise_watermark),
             (12, self._publish),
             (14, self._claim),
             (12, self._settle_some),
@@ -259,6 +270,12 @@ class RandomLog:
         value = self.random.choice([b"", b"one", b"two"])
         saves = tuple(Save(claim.resource, claim.slot, claim.token, value) for claim in some)
         return SaveCheckpoints(node.name, node.incarnation, saves)
+
+    def _raise_watermark(self) -> Command:
+        node = self._node()
+        if node is None:
+            return Place()
+        return RaiseWatermark(node.name, node.incarnation, self.random.randrange(1, 1000))
 
     def _publish(self) -> Command:
         id = f"event-{self.random.randrange(400)}"

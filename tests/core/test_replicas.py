@@ -82,12 +82,13 @@ def test_a_replica_that_began_from_a_snapshot_decides_like_one_that_has_seen_it_
 def test_a_random_log_reaches_every_corner():
     """It would prove little if it did not have handoffs of all kinds under way, and steps that stopped half way."""
     seen: set[object] = set()
-    logs = [RandomLog(seed) for seed in range(4)]
+    logs = [RandomLog(seed) for seed in range(6)]
     for state in (log.state for log in logs for _ in log.go_on(1000)):
         seen |= {(a.phase, a.target is not None, bool(a.excluded)) for a in state.assignments.values()}
         seen |= {"dead"} if state.index.dead else set()
         seen |= {d.state for d in state.ledger.deliveries()[:50]}
         seen |= {"remains"} if state.ledger.remains else set()
+        seen |= {"watermark"} if any(saved.watermark_us for saved in state.checkpoints.values()) else set()
         seen |= {"following"} if any(record.following for record in state.records.values()) else set()
 
     assert seen >= {
@@ -104,4 +105,5 @@ def test_a_random_log_reaches_every_corner():
         "dead",
         "following",
         "remains",
+        "watermark",
     }

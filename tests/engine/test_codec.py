@@ -43,7 +43,17 @@ from pydrm.core.commands import (
     Resign,
     ResumeResources,
 )
-from pydrm.core.handle_commands import Failure, GiveUp, Handle, HandleReport, Release, Report, Save, SaveCheckpoints
+from pydrm.core.handle_commands import (
+    Failure,
+    GiveUp,
+    Handle,
+    HandleReport,
+    RaiseWatermark,
+    Release,
+    Report,
+    Save,
+    SaveCheckpoints,
+)
 from pydrm.core.ledger_commands import (
     Claim,
     ClaimDeliveries,
@@ -128,6 +138,7 @@ COMMANDS: list[Command] = [
     SettleDeliveries("a", 4, tuple(Settlement("one", 11, 77, 2, verdict, 5000, "why") for verdict in Verdict)),
     ReplayDeliveries((("one", 77),)),
     ForgetPublished(70),
+    RaiseWatermark("a", 4, 1_800_000_000_123),
     SetBudget("api.example.com", 2.5, 10, 100.0, 300),
     SetBudget("api.example.com", connections=10, if_absent=True),
     TakePermits("a", 4, (Take("one", 0, 11, "api.example.com"), Take("two", 1, 12, "api.example.com", True))),
@@ -165,6 +176,7 @@ NUMBERS = {
     SettleDeliveries: 24,
     ReplayDeliveries: 25,
     ForgetPublished: 26,
+    RaiseWatermark: 27,
     SetBudget: 30,
     TakePermits: 31,
     HoldBack: 32,
