@@ -213,6 +213,7 @@ class Agent:
             self._tasks = tasks
             tasks.create_task(self._reporter.run(), name="pydrm reports")
             tasks.create_task(self._checkpoints.run(), name="pydrm checkpoints")
+            tasks.create_task(self._checkpoints.rising.run(), name="pydrm watermark")
             if self._ledger is not None:
                 tasks.create_task(self._ledger.deliveries.run(), name="pydrm deliveries")
             tasks.create_task(self._budgets.run(), name="pydrm budgets")

@@ -5,6 +5,8 @@ A handler may note a new one with each message. Only its newest counts, so what 
 goes into the log at most once in an interval, and those of many resources go together: an entry costs much more than
 one more checkpoint in it, so who can wait a little says for how long. What is not saved yet when a handler has ended
 travels with the release. What is lost when a node dies is what its handlers noted in that interval.
+
+Handlers that act at their times say so by the node's watermark, which is beside the checkpoints.
 """
 
 from __future__ import annotations
@@ -19,14 +21,16 @@ import attrs
 from pydrm.agent.backoff import Backoff
 from pydrm.agent.cluster import Insistence, Proposer, ask
 from pydrm.agent.outbox import fitting
+from pydrm.agent.waiters import Waiter, refuse, tell
+from pydrm.agent.watermark import RisingWatermark
 from pydrm.clock import Clock
 from pydrm.core.answers import Answer, Done
 from pydrm.core.handle_commands import Save, SaveCheckpoints
 from pydrm.core.records import AssignmentKey
 from pydrm.core.state import State
-from pydrm.errors import DrmError, Fenced
+from pydrm.errors import DrmError
 
-__all__ = ["Checkpoints", "Waiter"]
+__all__ = ["Checkpoints"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +38,6 @@ GATHER_S = 0.003
 
 # So many are enough for an entry to be worth it.
 GATHERED_MIN = 64
-
-# So many handlers go on in one turn of the loop. If all of an entry's did, what they make to go on with would all be
-# there at the same time, and Python's collector would run for each entry, and look through it in vain.
-TOLD_AT_ONCE = 8
-
-Waiter = asyncio.Future[None]
 
 _Say = Callable[[Callable[[], SaveCheckpoints | None]], Awaitable[Answer | None]]
 
@@ -66,6 +64,9 @@ class Checkpoints:
     Args:
         incarnation: The one that this node works for now.
         interval_s: How often one resource's may be saved.
+
+    Attributes:
+        rising: The watermark of this node's incarnation.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Checkpoints:
         self._clock = clock
         self._insistence = Insistence(proposer, clock=clock, backoff=backoff)
         self._interval_s = interval_s
+        self.rising = RisingWatermark(node, incarnation, proposer, clock=clock, backoff=backoff)
         self._noted: dict[int, _Noted] = {}
         self._from_s: dict[int, float] = {}
         self._gathered = 0
@@ -99,6 +101,21 @@ class Checkpoints:
             return noted.value
         checkpoint = self._state().checkpoints.get(key)
         return checkpoint.value if checkpoint is not None else None
+
+    def watermark_us(self, key: AssignmentKey) -> int:
+        """Until when whoever saved the last checkpoint may have acted without saving another one; 0: not at all."""
+        state = self._state()
+        checkpoint = state.checkpoints.get(key)
+        if checkpoint is None:
+            return 0
+        # It may be there still: this one, before its handler was run anew, or with overlap the one before.
+        claim = state.claim(key, checkpoint.token)
+        now = state.watermarks.get((claim.node, claim.incarnation)) if claim is not None else None
+        return max(checkpoint.watermark_us, now.until_us if now is not None else 0)
+
+    def raise_watermark(self, until_s: float, patience_s: float) -> Waiter:
+        """As in `RisingWatermark`."""
+        return self.rising.raise_to(until_s, patience_s)
 
     def note(
         self, key: AssignmentKey, token: int, value: bytes, patience_s: float = 0.0, waiter: Waiter | None = None
@@ -159,6 +176,7 @@ class Checkpoints:
         for token in [*self._noted]:
             self.forget(token)
         self._from_s.clear()
+        self.rising.clear()
 
     async def _gather(self) -> None:
         """Return when one is to be saved, or there are enough; what is noted meanwhile counts as well."""
@@ -198,7 +216,7 @@ class Checkpoints:
             self._not_saved(batch)
             raise
         if answer is not None:
-            _tell(self._settle(batch, answer))
+            tell(self._settle(batch, answer))
 
     async def _say_once(self, make: Callable[[], SaveCheckpoints | None]) -> Answer | None:
         command = make()
@@ -233,15 +251,4 @@ class Checkpoints:
                 newest.waiters += noted.waiters
 
     def _refuse(self, token: int, noted: _Noted) -> None:
-        for waiter in noted.waiters:
-            if not waiter.done():
-                waiter.set_exception(Fenced(f"resource {noted.key[0]!r} is no longer held under token {token}"))
-
-
-def _tell(saved: list[Waiter]) -> None:
-    """Some now, and the others in the next turns of the loop."""
-    for waiter in saved[:TOLD_AT_ONCE]:
-        if not waiter.done():
-            waiter.set_result(None)
-    if len(saved) > TOLD_AT_ONCE:
-        asyncio.get_running_loop().call_soon(_tell, saved[TOLD_AT_ONCE:])
+        refuse(noted.waiters, f"resource {noted.key[0]!r} is no longer held under token {token}")

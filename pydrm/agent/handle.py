@@ -15,12 +15,12 @@ from math import isnan
 from typing import Protocol
 
 from pydrm.agent.backoff import Backoff
-from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.detail import shown, told_by
 from pydrm.agent.fence import Fence
 from pydrm.agent.hold import Hold
 from pydrm.agent.kind import Kind
 from pydrm.agent.reconcile import Stage
+from pydrm.agent.waiters import Waiter
 from pydrm.clock import Clock
 from pydrm.core.records import AssignmentKey, Condition
 from pydrm.errors import ConfigurationError, Elsewhere, Fenced, Permanent, Temporary
@@ -63,6 +63,10 @@ class Bookmarks(Protocol):
     ) -> None: ...
 
     def newest(self, key: AssignmentKey, token: int) -> bytes | None: ...
+
+    def watermark_us(self, key: AssignmentKey) -> int: ...
+
+    def raise_watermark(self, until_s: float, patience_s: float) -> Waiter: ...
 
 
 class Handle:
@@ -161,6 +165,12 @@ class Handle:
 
     def newest(self) -> bytes | None:
         return self._checkpoints.newest(self.key, self.token)
+
+    def watermark_us(self) -> int:
+        return self._checkpoints.watermark_us(self.key)
+
+    def raise_watermark(self, until_s: float, patience_s: float) -> Waiter:
+        return self._checkpoints.raise_watermark(until_s, patience_s)
 
     async def live(self, kind: Kind, hold: Hold) -> None:
         """Run the handler until told to end, or until the hold is over."""

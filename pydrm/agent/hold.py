@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import attrs
 
-from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.deliveries import Deliveries, Desk
 from pydrm.agent.fence import Fence
 from pydrm.agent.lease import Lease
 from pydrm.agent.publishing import Publication, Publishing
+from pydrm.agent.waiters import Waiter
 from pydrm.clock import Clock
 from pydrm.core.ledger_commands import Publisher
 from pydrm.core.records import CHECKPOINT_BYTES_MAX, Condition
@@ -48,6 +48,12 @@ class Owner(Protocol):
 
     def newest(self) -> bytes | None:
         """What was noted last under this hold, or else what was saved last; None if nothing was."""
+
+    def watermark_us(self) -> int:
+        """Until when whoever saved that may have acted without saving anew; microseconds since the epoch, or 0."""
+
+    def raise_watermark(self, until_s: float, patience_s: float) -> Waiter:
+        """Have it in the log that this node may do whatever is due by then, for all that it has; done when it is."""
 
 
 @attrs.frozen
@@ -192,6 +198,34 @@ class Hold:
         """Have *value* saved soon, as `checkpoint` does, without waiting for it. Raises the same errors but Fenced."""
         self._note(value, patience)
 
+    @property
+    def last_watermark(self) -> float:
+        """
+        Until when whoever saved `last_checkpoint` may have acted by `raise_watermark`: seconds since the epoch.
+
+        0.0 if it did not, or let go in good order and had noted where it was. To be read when the handler begins.
+        """
+        return self._owner.watermark_us() / 1e6
+
+    async def raise_watermark(self, until: float, *, patience: float = 0.0) -> None:
+        """
+        Return when it is in the log that this node may do whatever is due by *until*, for all that it holds.
+
+        For handlers that act at times which follow from their checkpoint, such as each minute. Whoever comes after
+        this node is given *until* as `last_watermark`, and can tell what may have been done: so nothing is done twice,
+        as with a checkpoint before each act, at a fraction of its cost. It counts for what this holder has saved a
+        checkpoint for. And it is for the whole node: if that dies, a handler that has not yet done what was due by then
+        has it left out. One that ends in good order notes where it is.
+
+        Args:
+            until: When the act is due: seconds since the epoch.
+            patience: Seconds that it may wait for those of other resources.
+
+        Raises:
+            Fenced: This hold is over; do nothing.
+        """
+        await self._owner.raise_watermark(until, patience)
+
     def _note(self, value: Json | bytes, patience_s: float, waiter: Waiter | None = None) -> None:
         try:
             encoded = encode_checkpoint(value)
@@ -243,6 +277,11 @@ class Hold:
             await self._budget.may_request()
         if not self.valid:
             raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")
+
+    @property
+    def limited(self) -> bool:
+        """Whether `may_request` may have to wait: the resource's group has a budget, or is held back."""
+        return self._budget is not None and self._budget.limits
 
     @property
     def held_back(self) -> bool:

@@ -12,12 +12,12 @@ import random
 from collections.abc import Callable
 
 from pydrm.agent.backoff import Backoff
-from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.fence import Fence
 from pydrm.agent.handle import Handle
 from pydrm.agent.hold import GroupBudget, Hold
 from pydrm.agent.kind import Kind
 from pydrm.agent.lease import Lease
+from pydrm.agent.waiters import Waiter
 from pydrm.clock import SystemClock
 from pydrm.core.records import AssignmentKey, Condition
 from pydrm.core.resource import Resource
@@ -46,7 +46,9 @@ class Held:
         told: Each condition with its detail, in the order in which the cluster would have heard of them.
         checkpoint: What was noted last, encoded; what is given is what an earlier holder has saved. It goes with the
             release, if it is not saved before.
-        waiter: Who waits for it to be saved, until `save`.
+        last_watermark_us: What an earlier holder's node had said when it died.
+        raised: Until when the handler has wanted to act, in seconds, in the order in which it did.
+        waiter: Who waits for it to be saved, or for the watermark, until `save`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Held:
         resource: Resource,
         token: int = 7,
         checkpoint: bytes | None = None,
+        watermark_us: int = 0,
         budget: GroupBudget | None = None,
         cluster: HeldCluster | None = None,
         *,
@@ -79,6 +82,8 @@ class Held:
             gave_up=lambda handle: None,
         )
         self.checkpoint = checkpoint
+        self.last_watermark_us = watermark_us
+        self.raised: list[float] = []
         self.waiter: Waiter | None = None
         self._saves = saves
         self.hold = Hold(
@@ -106,15 +111,33 @@ class Held:
         """Of the handle's `Bookmarks`; whether it is saved at once, the test says."""
         self.checkpoint = value
         if waiter is not None:
-            self.waiter = waiter
-            if self._saves:
-                self.save()
+            self._have_wait(waiter)
+
+    def watermark_us(self, key: AssignmentKey) -> int:
+        """Of the handle's `Bookmarks`."""
+        return self.last_watermark_us
+
+    def raise_watermark(self, until_s: float, patience_s: float) -> Waiter:
+        """Of the handle's `Bookmarks`."""
+        self.raised.append(until_s)
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._have_wait(waiter)
+        return waiter
+
+    def _have_wait(self, waiter: Waiter) -> None:
+        self.waiter = waiter
+        if self._saves:
+            self.save()
 
     def save(self) -> None:
         """What was noted is saved, and so is all that will be."""
         self._saves = True
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
+
+    def stop_saving(self) -> None:
+        """From now on whoever waits for that waits until `save`."""
+        self._saves = False
 
     @property
     def conditions(self) -> list[Condition]:

@@ -8,8 +8,9 @@ import asyncio
 
 import pytest
 
-from pydrm.agent.checkpoints import GATHERED_MIN, TOLD_AT_ONCE
+from pydrm.agent.checkpoints import GATHERED_MIN
 from pydrm.agent.hold import Hold
+from pydrm.agent.waiters import TOLD_AT_ONCE
 from pydrm.core.handle_commands import SaveCheckpoints
 from pydrm.core.records import CHECKPOINT_BYTES_MAX
 from pydrm.engine.codec import decode_checkpoint

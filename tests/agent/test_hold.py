@@ -6,10 +6,10 @@ import socket
 
 import pytest
 
-from pydrm.agent.checkpoints import Waiter
 from pydrm.agent.fence import Fence
 from pydrm.agent.hold import Hold
 from pydrm.agent.lease import Lease
+from pydrm.agent.waiters import Waiter
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
 from pydrm.errors import Fenced
@@ -41,6 +41,12 @@ class Owner:
 
     def newest(self) -> None:
         return None
+
+    def watermark_us(self) -> int:
+        return 0
+
+    def raise_watermark(self, until_s: float, patience_s: float) -> Waiter:
+        raise AssertionError("nothing is said here")
 
 
 class Scene:

@@ -14,8 +14,11 @@ from websockets.http11 import Request, Response
 from pydrm import Resource, ResourceManager
 from pydrm.clock import SystemClock
 from pydrm.core.records import Condition
+from pydrm.engine.codec import decode_checkpoint
 from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.http_poll import poller as poller_module
 from pydrm.handlers.http_poll.kind import HttpPoll
+from pydrm.handlers.http_poll.schedule import next_due_s
 from pydrm.handlers.websocket.kind import Websocket
 from pydrm.testing.held import Held, until
 from tests.handlers.http_server import Site, says, site
@@ -31,17 +34,16 @@ class Budget:
         asked: How often somebody wanted to send something.
         said: For how long to hold back, each time.
         open: Whether anybody may send.
+        limits: Whether anybody has to ask.
     """
+
+    limits = True
 
     def __init__(self) -> None:
         self.asked = 0
         self.said: list[float] = []
         self.open = asyncio.Event()
         self.open.set()
-
-    @property
-    def limits(self) -> bool:
-        return True
 
     async def may_request(self) -> None:
         self.asked += 1
@@ -132,6 +134,35 @@ def test_a_poller_that_is_held_back_while_it_saves_its_next_due_time_does_not_se
             await held.release()
 
             assert len(at.asked) == 1
+
+    play(scene)
+
+
+def test_a_poller_that_may_have_to_wait_for_its_budget_does_not_go_by_the_watermark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others would say meanwhile how far its node has come, and if that dies, whoever goes on would leave it out."""
+    monkeypatch.setattr(poller_module, "CLAIMED_FROM_S", 0.3)
+    monkeypatch.setattr(poller_module, "LATE_PART", 0.8)
+
+    async def scene() -> None:
+        async with site() as at:
+            budget = Budget()
+            budget.limits = False
+            held = Held(poller(), polled(at, interval=0.5), budget=budget)
+            await until(lambda: len(held.raised) == 1)
+            budget.limits = True
+            budget.open.clear()
+            await until(lambda: budget.asked == 1)
+            waiting = decode_checkpoint(held.checkpoint)
+            assert "shared" not in waiting
+            assert waiting["due_s"] == next_due_s("r1", 0.5, held.raised[0])
+
+            budget.open.set()
+            asked = len(at.asked)
+            await until(lambda: len(at.asked) == asked + 2)
+            assert len(held.raised) == 1
+            await held.release()
 
     play(scene)
 

@@ -19,12 +19,14 @@ from pydrm.agent.fence import Fence
 from pydrm.agent.lease import LeaseKeeper
 from pydrm.agent.warden import Warden
 from pydrm.agent.watch import LeaseWatch
+from pydrm.agent.watermark import RisingWatermark
 from pydrm.core import decide_ledger, decide_resources, handoff, machine
 from pydrm.core.answers import Done, Reason, Refused
 from pydrm.core.changes import Answered, AssignmentChanged, FloorRaised
 from pydrm.core.commands import Expire, Renew
 from pydrm.core.decide_nodes import end_lease
 from pydrm.core.decision import Decision, refused
+from pydrm.core.draft import Draft
 from pydrm.core.handoff import Event
 from pydrm.core.ledger_commands import Publish
 from pydrm.core.records import NodeState, Phase
@@ -354,6 +356,24 @@ def checkpoint_is_acknowledged_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Checkpoints, "note", hasty)
 
 
+def watermark_dies_with_its_node(patch: pytest.MonkeyPatch) -> None:
+    """Who is given what a dead node held, hears nothing of how far that may have acted."""
+    patch.setattr(Draft, "left_silently", lambda self, key, claim: None)
+
+
+def watermark_is_acknowledged_too_early(patch: pytest.MonkeyPatch) -> None:
+    """A handler acts when the log is only about to say that it may."""
+    raise_to = RisingWatermark.raise_to
+
+    def hasty(self, until_s, patience_s):
+        raise_to(self, until_s, patience_s)
+        waiter = asyncio.get_running_loop().create_future()
+        waiter.set_result(None)
+        return waiter
+
+    patch.setattr(RisingWatermark, "raise_to", hasty)
+
+
 PLANTS: tuple[Plant, ...] = (
     lease_from_the_time_of_apply,
     lease_from_the_time_of_the_retry,
@@ -380,4 +400,6 @@ PLANTS: tuple[Plant, ...] = (
     unchanged_list_is_taken_for_done,
     checkpoint_goes_with_its_holder,
     checkpoint_is_acknowledged_too_early,
+    watermark_dies_with_its_node,
+    watermark_is_acknowledged_too_early,
 )

@@ -43,6 +43,8 @@ HUNTED_IN = {
     "unchanged_list_is_taken_for_done": "sources",
     "checkpoint_goes_with_its_holder": "crashes",
     "checkpoint_is_acknowledged_too_early": "crashes",
+    "watermark_dies_with_its_node": "crashes",
+    "watermark_is_acknowledged_too_early": "crashes",
 }
 # The seed at which to begin, for those that few lives bring to light.
 HUNT_FROM = {

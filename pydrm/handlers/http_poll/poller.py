@@ -3,7 +3,7 @@
 
 A poll has four steps, and where a node dies says what the next holder does:
 
-    the next due time is saved        dies before: it polls now       dies after: it polls at that time
+    it is in the log that it may go   dies before: it polls now       dies after: it polls at the next due time
     the request, and the response
     the callbacks                     dies before they have returned: it tells of the same change, at that time
     what was seen is noted            dies after: it tells of nothing again
@@ -11,8 +11,12 @@ A poll has four steps, and where a node dies says what the next holder does:
 So no request is sent twice, and each change is told at least once. A poller that is asked to end while it waits for
 the first step takes it back: nothing was sent.
 
-The first step is a commit, which costs more than the request. So a poll that is due waits a little for others, to be
-saved together with them. It is not saved sooner instead: what is saved and not sent when a node dies is left out.
+The first step is a commit, which costs more than the request. So a poll that is due waits a little for others, and
+one record of the log says it for all of them: the node's watermark. It is not said sooner instead: what is said and not
+sent when a node dies is left out. For whoever comes next, the due times follow from the last position that was saved,
+and the watermark tells which of them are over. Where they do not follow (the first poll of a run, one that is late,
+jitter, max-age) or the poll may have to wait for its budget while others go, it is the next due time that is saved, by
+itself.
 
 With an interval below `CLAIMED_FROM_S` that would be a commit for every few milliseconds of many pollers. There the
 first step is left out, and the last one if nothing is new: the next holder polls at the next instant of the phase,
@@ -38,7 +42,7 @@ from pydrm.handlers.http_poll.freshness import fresh_s
 from pydrm.handlers.http_poll.plan import Plan
 from pydrm.handlers.http_poll.position import Position
 from pydrm.handlers.http_poll.response import Response
-from pydrm.handlers.http_poll.schedule import next_due_s, phase_after_s
+from pydrm.handlers.http_poll.schedule import SLEW, due_after_s, next_due_s, phase_after_s
 from pydrm.handlers.http_poll.target import Following, following, url_of
 from pydrm.handlers.retry_after import retry_after_s
 
@@ -54,6 +58,9 @@ CLAIMED_FROM_S = 5.0
 # How late a poll may be because it waits for others: a part of the interval, and a time.
 PATIENCE_PART = 0.04
 PATIENCE_MAX_S = 0.5
+
+# A poll that is later than this part of the interval is not at its time.
+LATE_PART = 0.1
 
 # After a failure the agent's backoff says when to try again, but not sooner than this, or than the interval.
 FAILED_WAIT_S = 1.0
@@ -90,6 +97,10 @@ class Poller:
         known = Position.read(hold.last_checkpoint, plan.digest)
         if known is None:
             known = Position(plan.digest, clock.wall(), 0.0)
+        elif known.shared:
+            due_s = due_after_s(plan.id, plan.interval_s, known.due_s, hold.last_watermark)
+            wait_s = known.wait_s if due_s == known.due_s else plan.interval_s * (1 + SLEW)
+            known = replace(known, due_s=due_s, wait_s=wait_s, shared=False)
         elif not self._claims and known.due_s < clock.wall():
             due_s = phase_after_s(plan.id, plan.interval_s, clock.wall())
             known = replace(known, due_s=due_s, wait_s=plan.interval_s)
@@ -98,13 +109,18 @@ class Poller:
     async def run(self) -> None:
         if self._position.works:
             self._be_ready()
-        while True:
-            # Never longer than it was meant to be: this node's clock may be behind that of whoever noted it.
-            wait_s = min(self._position.due_s - self._clock.wall(), self._position.wait_s)
-            if wait_s > 0:
-                self._hurries = False
-                await self._clock.sleep(wait_s)
-            await self._poll()
+        try:
+            while True:
+                # Never longer than it was meant to be: this node's clock may be behind that of whoever noted it.
+                wait_s = min(self._position.due_s - self._clock.wall(), self._position.wait_s)
+                if wait_s > 0:
+                    self._hurries = False
+                    await self._clock.sleep(wait_s)
+                await self._poll()
+        finally:
+            # For whoever goes on: all that the watermark would tell, and what was taken back.
+            if self._claims:
+                self._keep(replace(self._position, shared=False))
 
     # --- one poll ----------------------------------------------------------------------------------------------------
 
@@ -113,11 +129,15 @@ class Poller:
         left_alone_s = self._circuits.admit(self._plan.origin, self._clock.now(), self._plan.timeout_s)
         if left_alone_s > 0:
             raise Temporary(f"{self._plan.origin} does not work and is left alone for {left_alone_s:.1f} s more")
+        limited = self._hold.limited
+        if limited and self._position.shared:
+            # While it waits, others say how far this node may go.
+            await self._save(replace(self._position, shared=False))
         await self._hold.may_request()
         begun_s = self._clock.wall()
-        due_s = next_due_s(self._plan.id, self._plan.interval_s, begun_s) + self._random.random() * self._plan.jitter_s
-        if self._claims and not await self._claim(due_s, due_s - begun_s):
+        if self._claims and not await self._claim(begun_s, shares=not limited and self._plan.jitter_s == 0):
             return
+        due_s = self._position.due_s if self._claims else self._next_due_s(begun_s)
         home: Position | None = None
         for _ in range(self._plan.pages_max):
             before = self._position
@@ -147,25 +167,38 @@ class Poller:
             if later:
                 self._note(after.turned(target), due_s, begun_s, fetched)
                 return
-            self._keep(replace(after.turned(target), due_s=self._clock.wall(), wait_s=0.0, failures=0))
+            now_s = self._clock.wall()
+            self._keep(replace(after.turned(target), due_s=now_s, wait_s=0.0, failures=0, shared=False))
         logger.warning("a poll had more than %d pages; it goes on later", self._plan.pages_max, extra=self._fields())
         self._note(self._position, due_s, begun_s, fetched)
 
-    async def _claim(self, due_s: float, wait_s: float) -> bool:
-        """Save when the next poll is due; whether this one may go, or else begins anew."""
+    async def _claim(self, begun_s: float, *, shares: bool) -> bool:
+        """Have it in the log that this poll may go, and move on to the next; whether it goes, or else begins anew."""
         before = self._position
-        self._position = self._noted = replace(before, due_s=due_s, wait_s=wait_s)
-        patience_s = 0.0 if self._hurries else self._patience_s
+        interval_s, patience_s = self._plan.interval_s, 0.0 if self._hurries else self._patience_s
         try:
-            await self._hold.checkpoint(self._position.to_json(), patience=patience_s)
+            if before.shared and shares and abs(begun_s - before.due_s) <= LATE_PART * interval_s:
+                due_s = next_due_s(self._plan.id, interval_s, before.due_s)
+                await self._hold.raise_watermark(before.due_s, patience=patience_s)
+                self._position = replace(before, due_s=due_s, wait_s=due_s - begun_s)
+            else:
+                due_s = self._next_due_s(begun_s)
+                await self._save(replace(before, due_s=due_s, wait_s=due_s - begun_s, shared=shares))
         except asyncio.CancelledError:
             # Whoever goes on is to send it.
-            self._keep(before)
+            self._position = before
             raise
         if self._hold.held_back:
             self._keep(before)
             return False
         return True
+
+    async def _save(self, position: Position) -> None:
+        self._position = self._noted = position
+        await self._hold.checkpoint(position.to_json(), patience=0.0 if self._hurries else self._patience_s)
+
+    def _next_due_s(self, begun_s: float) -> float:
+        return next_due_s(self._plan.id, self._plan.interval_s, begun_s) + self._random.random() * self._plan.jitter_s
 
     async def _fetch(self, position: Position) -> Fetched:
         from pydrm.handlers.http_exchange import TooLong
@@ -234,8 +267,8 @@ class Poller:
         fresh_until_s = self._clock.wall() + min(fresh_s(fetched.headers), self._plan.wait_max_s)
         position = replace(position, due_s=due_s, wait_s=due_s - begun_s, failures=0)
         if fresh_until_s > due_s:
-            self._keep(replace(position, due_s=fresh_until_s, wait_s=fresh_until_s - begun_s))
-        elif self._claims or position.tells_more_than(self._noted):
+            self._keep(replace(position, due_s=fresh_until_s, wait_s=fresh_until_s - begun_s, shared=False))
+        elif (self._claims and not position.shared) or position.tells_more_than(self._noted):
             self._keep(position)
         else:
             self._position = position
@@ -266,7 +299,7 @@ class Poller:
     def _failed(self, detail: str, *, delay_s: float | None = None) -> Temporary:
         wait_s = self._least_wait_s if delay_s is None else delay_s
         due_s, failures = self._clock.wall() + wait_s, self._position.failures + 1
-        self._keep(replace(self._position, due_s=due_s, wait_s=wait_s, failures=failures))
+        self._keep(replace(self._position, due_s=due_s, wait_s=wait_s, failures=failures, shared=False))
         return Temporary(detail, delay=delay_s)
 
     @property

@@ -30,6 +30,8 @@ class Position(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         etag, modified: The validators of *target*'s last response, as they came; "" if there were none.
         seen: The digest of its body; "" if it was never polled.
         failures: How many polls in a row failed.
+        shared: Whether the polls from *due_s* on go by the watermark of the node: then each is at its time, and those
+            that may have been sent are not noted here.
     """
 
     definition: str
@@ -40,6 +42,7 @@ class Position(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     modified: str = ""
     seen: str = ""
     failures: int = 0
+    shared: bool = False
 
     @property
     def works(self) -> bool:

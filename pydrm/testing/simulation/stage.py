@@ -109,7 +109,7 @@ class Stage:
         self.third_party.host_gone(node.host)
 
     def _set_up_held(self, manager: ResourceManager, host: SimHost) -> None:
-        manager.handler("held", held_by(host, self.third_party, host.random))
+        manager.handler("held", held_by(host, self.third_party, host.random, host.clock))
         manager._built_in.webhook.use(lambda: SimPoster(self.receiver, host))
         manager._sources.install("listed", SimOrigin(self.listing, self.third_party, host))
 

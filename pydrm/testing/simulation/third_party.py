@@ -93,6 +93,10 @@ class Connection:
         """Do something in the name of the resource, such as passing a message on."""
         self.third_party.acted(self)
 
+    def do_once(self, instant: int) -> None:
+        """Do what is to be done once at that instant, such as polling."""
+        self.third_party.did(self, instant)
+
     def _answer(self, error: OSError | None) -> None:
         answered, self._answered = self._answered, None
         if answered is not None:
@@ -142,6 +146,7 @@ class SimThirdParty:
         self._open: dict[str, list[Connection]] = {}
         self._newest: dict[str, Connection] = {}
         self._saved: dict[str, tuple[int, int]] = {}
+        self._done: dict[str, tuple[int, Connection]] = {}
         self._begins_anew: set[str] = set()
 
     @property
@@ -211,6 +216,16 @@ class SimThirdParty:
                 f"{connection.host.name} acts for {connection.resource} under {connection.token}, "
                 f"{newest.host.name} has it under {newest.token}"
             )
+
+    def did(self, connection: Connection, instant: int) -> None:
+        """At each instant once, and never at an earlier one than the last."""
+        last, by = self._done.get(connection.resource, (-1, connection))
+        if instant <= last and connection.resource not in self._begins_anew:
+            self._violate(
+                f"{connection.host.name} did for {connection.resource} at {instant} under {connection.token} what "
+                f"{by.host.name} had done up to {last} under {by.token}"
+            )
+        self._done[connection.resource] = (instant, connection)
 
     def got_to(self, connection: Connection, position: int) -> None:
         """This is saved: nobody who opens it later may go on from an earlier one."""

@@ -18,10 +18,12 @@ from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
 from pydrm.engine.codec import decode_checkpoint, encode_checkpoint
 from pydrm.handlers.callbacks import Callbacks
+from pydrm.handlers.http_poll import poller
 from pydrm.handlers.http_poll.kind import HttpPoll
 from pydrm.handlers.http_poll.plan import Plan
 from pydrm.handlers.http_poll.position import Position
 from pydrm.handlers.http_poll.response import Response
+from pydrm.handlers.http_poll.schedule import next_due_s
 from pydrm.testing.held import Held, until
 from tests.handlers.http_server import Site, says, says_late, site
 
@@ -58,6 +60,12 @@ def position(subject: Resource, due_in_s: float = 0.0, **values: Any) -> bytes:
     digest = Plan.of(subject, node="a", token=1).digest
     values = {"seen": "0" * 32} | values
     return encode_checkpoint(Position(digest, time.time() + due_in_s, max(due_in_s, 0.0), **values).to_json())
+
+
+def claims_from(interval_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polls of such an interval are claimed before they are sent, and on a busy machine they may be late."""
+    monkeypatch.setattr(poller, "CLAIMED_FROM_S", interval_s)
+    monkeypatch.setattr(poller, "LATE_PART", 0.8)
 
 
 def noted(held: Held) -> dict[str, Any]:
@@ -353,6 +361,128 @@ def test_a_poller_that_ends_before_that_is_saved_takes_it_back() -> None:
 
             assert noted(held)["due_s"] < time.time()
             assert at.asked == []
+
+    play(scene)
+
+
+def test_from_its_second_poll_on_it_goes_by_the_nodes_watermark_and_saves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One record of the log is enough for all that is due on a node."""
+    claims_from(0.3, monkeypatch)
+
+    async def scene() -> None:
+        async with site() as at:
+            held = Held(Inbox().kind, resource(at, interval=0.5))
+            await until(lambda: len(at.asked) == 1 and "seen" in noted(held))
+            first = noted(held)
+            await until(lambda: len(at.asked) == 4)
+
+            assert noted(held) == first
+            assert first["shared"]
+            due = [first["due_s"]]
+            due += [next_due_s("r1", 0.5, due[-1]), next_due_s("r1", 0.5, next_due_s("r1", 0.5, due[-1]))]
+            assert held.raised == due
+
+            await held.release()
+            parting = noted(held)
+            assert "shared" not in parting
+            assert parting["due_s"] == next_due_s("r1", 0.5, due[-1])
+
+    play(scene)
+
+
+def test_a_poller_that_ends_before_the_watermark_is_raised_takes_its_poll_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the watermark may say later that it went: what a handler says in the end goes before that."""
+    claims_from(0.3, monkeypatch)
+
+    async def scene() -> None:
+        async with site() as at:
+            held = Held(Inbox().kind, resource(at, interval=0.5))
+            await until(lambda: len(at.asked) == 1 and "seen" in noted(held))
+            held.stop_saving()
+            await until(lambda: len(held.raised) == 1)
+            await held.release()
+
+            assert len(at.asked) == 1
+            assert noted(held)["due_s"] == held.raised[0]
+            assert "shared" not in noted(held)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_next_holder_leaves_out_what_a_dead_node_may_have_polled(shared: bool) -> None:
+    """Unless that had saved its next due time by itself, because its polls did not go by the watermark."""
+
+    async def scene() -> None:
+        async with site() as at:
+            subject = resource(at, interval=60)
+            checkpoint = position(subject, due_in_s=-90.0, shared=shared)
+            held = Held(Inbox().kind, subject, checkpoint=checkpoint, watermark_us=int((time.time() - 1.0) * 1e6))
+            await held.until_open()
+            await asyncio.sleep(0.2)
+            await held.release()
+
+            assert len(at.asked) == (0 if shared else 1)
+
+    play(scene)
+
+
+def test_the_next_holder_polls_at_once_what_a_dead_node_had_not_come_to() -> None:
+    """It was due after the last word of that node, and is late already."""
+
+    async def scene() -> None:
+        async with site() as at:
+            subject = resource(at, interval=60)
+            checkpoint = position(subject, due_in_s=-1.0, shared=True)
+            held = Held(Inbox().kind, subject, checkpoint=checkpoint, watermark_us=int((time.time() - 2.0) * 1e6))
+            await until(lambda: len(at.asked) == 1)
+            await held.release()
+
+            assert 50 < noted(held)["due_s"] - time.time() < 70
+
+    play(scene)
+
+
+@pytest.mark.parametrize("fields", [{"jitter": 0.01}, {"max_age": 1}])
+def test_polls_whose_times_do_not_follow_are_saved_one_by_one(
+    fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else could tell which of them are over."""
+    claims_from(0.3, monkeypatch)
+
+    async def scene() -> None:
+        async with site() as at:
+            if "max_age" in fields:
+                at.answer = says(b"fresh", Cache_Control="max-age=1")
+            held = Held(Inbox().kind, resource(at, interval=0.5, **{k: v for k, v in fields.items() if k != "max_age"}))
+            await until(lambda: len(at.asked) == 3)
+            await held.release()
+
+            assert held.raised == []
+            assert "shared" not in noted(held)
+
+    play(scene)
+
+
+def test_a_poll_that_is_late_is_saved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response before it took longer than the interval, so what follows is at other times."""
+    claims_from(0.1, monkeypatch)
+
+    async def scene() -> None:
+        async with site() as at:
+            held = Held(Inbox().kind, resource(at, interval=0.2))
+            await until(lambda: len(held.raised) >= 1)
+            at.answer = says_late(0.4)
+            asked = len(at.asked)
+            await until(lambda: len(at.asked) == asked + 1)
+            raised, due_s = list(held.raised), noted(held)["due_s"]
+            await until(lambda: len(at.asked) == asked + 2)
+
+            assert held.raised == raised
+            assert noted(held)["due_s"] > due_s
+            await held.release()
 
     play(scene)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydrm.handlers.http_poll.schedule import SLEW, next_due_s, phase_after_s
+from pydrm.handlers.http_poll.schedule import SLEW, due_after_s, next_due_s, phase_after_s
 
 WALL_S = 1_790_000_000.0
 
@@ -37,7 +37,7 @@ def test_a_poller_that_was_late_is_back_at_its_phase_after_ten_polls(id: str, in
     for _ in range(10):
         here_s, there_s = next_due_s(id, interval_s, here_s), next_due_s(id, interval_s, there_s)
 
-    apart = (there_s - here_s) / interval_s
+    apart = (there_s - here_s) / round(interval_s, 6)
     assert apart == pytest.approx(round(apart), abs=1e-4)
 
 
@@ -47,3 +47,24 @@ def test_a_poller_that_is_at_its_phase_stays_there(id: str, interval_s: float, l
 
     assert 0 <= at_s - (WALL_S + later_s) <= interval_s
     assert next_due_s(id, interval_s, at_s) == pytest.approx(at_s + interval_s, abs=1e-5)
+
+
+@given(st.text(min_size=1, max_size=20), st.floats(0.1, 86_400), st.floats(0, 86_400), st.integers(0, 40))
+def test_who_knows_one_due_time_comes_to_all_that_follow(
+    id: str, interval_s: float, later_s: float, polls: int
+) -> None:
+    """To the very instant: by how far a node may have polled, it is known which of them are over."""
+    due = [next_due_s(id, interval_s, WALL_S + later_s)]
+    for _ in range(polls + 1):
+        due.append(next_due_s(id, interval_s, due[-1]))
+
+    assert due_after_s(id, interval_s, due[0], due[polls]) == due[polls + 1]
+    assert due_after_s(id, interval_s, due[0], due[polls] - 2e-6) == due[polls]
+
+
+def test_that_takes_no_longer_however_long_ago_it_was() -> None:
+    """A year of polls, each five seconds, is not gone through one by one."""
+    due_s = due_after_s("r", 5.0, WALL_S, WALL_S + 365 * 86_400)
+
+    assert 0 < due_s - (WALL_S + 365 * 86_400) <= 5.0
+    assert due_s == phase_after_s("r", 5.0, due_s)
