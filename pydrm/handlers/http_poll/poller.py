@@ -130,10 +130,11 @@ class Poller:
         if left_alone_s > 0:
             raise Temporary(f"{self._plan.origin} does not work and is left alone for {left_alone_s:.1f} s more")
         limited = self._hold.limited
-        if limited and self._position.shared:
-            # While it waits, others say how far this node may go.
-            await self._save(replace(self._position, shared=False))
-        await self._hold.may_request()
+        if limited:
+            if self._position.shared:
+                # While it waits, others say how far this node may go.
+                await self._save(replace(self._position, shared=False))
+            await self._hold.may_request()
         begun_s = self._clock.wall()
         if self._claims and not await self._claim(begun_s, shares=not limited and self._plan.jitter_s == 0):
             return
@@ -188,7 +189,7 @@ class Poller:
             # Whoever goes on is to send it.
             self._position = before
             raise
-        if self._hold.held_back:
+        if self._hold.limited and self._hold.held_back:
             self._keep(before)
             return False
         return True
@@ -264,7 +265,8 @@ class Poller:
 
     def _note(self, position: Position, due_s: float, begun_s: float, fetched: Fetched) -> None:
         """It was good: the next one is due at *due_s*, or when what came is not fresh any more."""
-        fresh_until_s = self._clock.wall() + min(fresh_s(fetched.headers), self._plan.wait_max_s)
+        fresh = fresh_s(fetched.headers)
+        fresh_until_s = self._clock.wall() + min(fresh, self._plan.wait_max_s) if fresh > 0 else 0.0
         position = replace(position, due_s=due_s, wait_s=due_s - begun_s, failures=0)
         if fresh_until_s > due_s:
             self._keep(replace(position, due_s=fresh_until_s, wait_s=fresh_until_s - begun_s, shared=False))

@@ -87,7 +87,7 @@ class Position(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         Args:
             content: None with status 304, which may bring newer validators (RFC 9111, section 4.3.4).
         """
-        etag, modified = _validator(headers.get("ETag", "")), _validator(headers.get("Last-Modified", ""))
+        etag, modified = _validator(headers.get("ETag")), _validator(headers.get("Last-Modified"))
         if content is None:
             etag, modified, seen = etag or self.etag, modified or self.modified, self.seen
             changed = False
@@ -104,6 +104,8 @@ class Position(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self if target == self.target else replace(self, target=target, etag="", modified="", seen="")
 
 
-def _validator(value: str) -> str:
+def _validator(value: str | None) -> str:
+    if not value:
+        return ""
     # One that cannot be kept, because it is too long or in no known encoding, is given up: then the body tells.
     return value if value.isprintable() and len(value.encode()) <= VALIDATOR_BYTES_MAX else ""
