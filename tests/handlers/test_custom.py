@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import re
+import time
 from collections.abc import Awaitable, Callable
+from math import ceil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +19,7 @@ from pydrm.agent.kind import Kind
 from pydrm.clock import SystemClock
 from pydrm.core.records import Condition
 from pydrm.core.resource import Resource
+from pydrm.engine.codec import decode_checkpoint
 from pydrm.errors import ConfigurationError, Fenced, InvalidResource
 from pydrm.handlers.custom import kind_of
 from pydrm.testing.held import Held, until
@@ -311,3 +317,52 @@ def test_a_class_may_check_definitions_before_they_are_added() -> None:
     kind(Picky).validate(RESOURCE)
     with pytest.raises(InvalidResource, match=r"'r2'.*a topic is needed"):
         kind(Picky).validate(Resource("r2", kind="mqtt"))
+
+
+# --- what acts at its time -------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "handlers.md"
+[MINUTELY] = [code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "minutely" in code]
+MINUTE_S = 0.2
+
+
+def minutely(acts: list[float]) -> Kind:
+    """The example of docs/handlers.md as it stands, but that its minutes are short."""
+
+    async def act(due: float, token: int) -> None:
+        acts.append(due)
+
+    class Drm:
+        def handler(self, name: str) -> Callable[[object], object]:
+            return lambda function: function
+
+    names: dict[str, Any] = {"asyncio": asyncio, "math": math, "time": time, "drm": Drm(), "act": act}
+    exec(MINUTELY.replace("60", str(MINUTE_S)).replace("0.5", "0"), names)
+    return kind(names["minutely"])
+
+
+def test_what_the_page_shows_for_acts_at_their_time_acts_once_at_each() -> None:
+    """The next holder goes on after what the last one's node may have done, and says itself where it was in the end."""
+
+    async def scene() -> None:
+        acts: list[float] = []
+        former = Held(minutely(acts), RESOURCE)
+        await until(lambda: len(acts) == 3)
+        former.stop_saving()
+        await until(lambda: len(former.raised) == 4)
+        at_its_death = former.checkpoint
+        await former.release()
+        assert former.checkpoint is not None
+        assert decode_checkpoint(former.checkpoint) == former.raised[3]
+
+        after_death = Held(
+            minutely(acts), RESOURCE, token=8, checkpoint=at_its_death, watermark_us=ceil(former.raised[3] * 1e6)
+        )
+        await until(lambda: len(acts) == 5)
+        await after_death.release()
+
+        assert [round(act / MINUTE_S) for act in acts] == sorted({round(act / MINUTE_S) for act in acts})
+        assert former.raised[3] not in acts
+        assert min(acts[3:]) > former.raised[3]
+
+    play(scene)
