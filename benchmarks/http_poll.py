@@ -4,11 +4,11 @@ What a request of the http_poll kind costs, beside one of bare aiohttp: processo
     python benchmarks/http_poll.py [--rounds 3] [--pollers 2000] [--interval 5] [--seconds 15]   (with pydrm installed)
 
 Clients take turns, each in processes of its own: bare aiohttp with the same limits in a loop for each url; one node of
-pydrm with its data directory on disk, with an interval for which each poll is a commit; three such nodes that share the
-pollers, so that each commit is on three disks; and one node with an interval that is just too short for commits. Of the
-nodes' time it also says how much the app's thread took, which polls, and how much the others, which replicate; and
-what they take when nothing is polled. The server is a process of its own too, and says the same all the time.
-Whatever a client does before its pollers are all at work is not in the figures.
+pydrm with its data directory on disk, with an interval for which no poll goes before it is in the log that it may;
+three such nodes that share the pollers, so that all that is said is on three disks; and one node with an interval that
+is just too short for that. Of the nodes' time it also says how much the app's thread took, which polls, and how much
+the others, which replicate; and what they take when nothing is polled. The server is a process of its own too, and says
+the same all the time. Whatever a client does before its pollers are all at work is not in the figures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pydrm import Resource, ResourceManager
 
 BODY = b'{"price": 100, "text": "' + b"x" * 200 + b'"}'
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
-# From this interval on each poll is preceded by a commit: see `pydrm.handlers.http_poll.poller`.
+# From this interval on it is in the log before each poll that it may go: see `pydrm.handlers.http_poll.poller`.
 CLAIMED_FROM_S = 5.0
 NEVER_S = 86_400.0
 SETTLE_S = 8.0  # until all are open
@@ -202,9 +202,9 @@ def main() -> int:
     short_s = CLAIMED_FROM_S - 1
     modes = {
         f"bare aiohttp, every {options.interval:g} s": ("bare", options.interval, 1),
-        f"http_poll, every {short_s:g} s, without commits": ("ours", short_s, 1),
-        f"http_poll, every {options.interval:g} s, a commit before each; one node": ("ours", options.interval, 1),
-        f"http_poll, every {options.interval:g} s, a commit before each; three nodes": ("ours", options.interval, 3),
+        f"http_poll, every {short_s:g} s, without the log": ("ours", short_s, 1),
+        f"http_poll, every {options.interval:g} s, by the log; one node": ("ours", options.interval, 1),
+        f"http_poll, every {options.interval:g} s, by the log; three nodes": ("ours", options.interval, 3),
         "three nodes, nothing polled: us in a second": ("ours", NEVER_S, 3),
     }
     costs: dict[str, list[Cost]] = {mode: [] for mode in modes}
@@ -216,7 +216,7 @@ def main() -> int:
         show(mode, [cost.whole for cost in measured])
         if measured is not floor:
             show("    of that, the threads that poll", [cost.polling for cost in measured])
-    for what, measured in (("without commits", short), ("one node", one), ("three nodes", three)):
+    for what, measured in (("without the log", short), ("one node", one), ("three nodes", three)):
         ratios = [mine.whole / its.whole for mine, its in zip(measured, floor, strict=True)]
         show(f"http_poll / bare; {what}", ratios, "<= 1.3")
     ratios = [mine.polling / its.whole for mine, its in zip(three, floor, strict=True)]
