@@ -274,7 +274,7 @@ class Agent:
                 case Deed.RELEASE:
                     self._let_go.setdefault(key, set()).add(action.token)
                     self._reporter.released(
-                        handle_commands.Handle(*key, action.token, self._checkpoints.unsaved(action.token))
+                        handle_commands.Handle(*key, action.token, *self._checkpoints.last_word(action.token))
                     )
                 case Deed.FORGET:
                     self._forget(key, action.token)

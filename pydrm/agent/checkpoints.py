@@ -90,6 +90,7 @@ class Checkpoints:
         self.rising = RisingWatermark(node, incarnation, proposer, clock=clock, backoff=backoff)
         self._noted: dict[int, _Noted] = {}
         self._from_s: dict[int, float] = {}
+        self._parting: dict[int, bytes] = {}
         self._gathered = 0
         self._wakes_s = float("inf")
         self._woken = asyncio.Event()
@@ -118,7 +119,14 @@ class Checkpoints:
         return self.rising.raise_to(until_s, patience_s)
 
     def note(
-        self, key: AssignmentKey, token: int, value: bytes, patience_s: float = 0.0, waiter: Waiter | None = None
+        self,
+        key: AssignmentKey,
+        token: int,
+        value: bytes,
+        patience_s: float = 0.0,
+        waiter: Waiter | None = None,
+        *,
+        parting: bool = False,
     ) -> None:
         """
         Have *value* saved, instead of what waits.
@@ -127,7 +135,10 @@ class Checkpoints:
             patience_s: How long it may wait for those of others, to go into the log together with them; from when it
                 may be saved at all.
             waiter: Done when it is saved, or with `Fenced` when it cannot be any more.
+            parting: Whether its handler has been told to end; then it goes with the release, saved or not.
         """
+        if parting:
+            self._parting[token] = value
         now = self._clock.now()
         waiters = [waiter] if waiter is not None else []
         old = self._noted.get(token)
@@ -141,14 +152,18 @@ class Checkpoints:
         self._gathered += from_s <= now
         self._wake(0.0 if self._gathered >= GATHERED_MIN else noted.by_s)
 
-    def unsaved(self, token: int) -> bytes:
-        """What was noted and is not saved yet; for the release of *token*."""
+    def last_word(self, token: int) -> tuple[bytes, bool]:
+        """For the release of *token*: what was said in the end, and True; or else what is not saved yet."""
+        parting = self._parting.get(token)
+        if parting is not None:
+            return parting, True
         noted = self._noted.get(token)
-        return noted.value if noted is not None else b""
+        return (noted.value if noted is not None else b""), False
 
     def forget(self, token: int) -> None:
         """The handle under *token* is over: what is not saved by now never will be."""
         self._from_s.pop(token, None)
+        self._parting.pop(token, None)
         noted = self._noted.pop(token, None)
         if noted is not None:
             self._refuse(token, noted)
@@ -176,6 +191,7 @@ class Checkpoints:
         for token in [*self._noted]:
             self.forget(token)
         self._from_s.clear()
+        self._parting.clear()
         self.rising.clear()
 
     async def _gather(self) -> None:

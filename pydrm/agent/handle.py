@@ -59,7 +59,14 @@ class Bookmarks(Protocol):
     """Where the checkpoints of all handles go; the agent's `Checkpoints`."""
 
     def note(
-        self, key: AssignmentKey, token: int, value: bytes, patience_s: float = 0.0, waiter: Waiter | None = None
+        self,
+        key: AssignmentKey,
+        token: int,
+        value: bytes,
+        patience_s: float = 0.0,
+        waiter: Waiter | None = None,
+        *,
+        parting: bool = False,
     ) -> None: ...
 
     def newest(self, key: AssignmentKey, token: int) -> bytes | None: ...
@@ -161,7 +168,9 @@ class Handle:
             self._note(condition, detail)
 
     def note(self, value: bytes, patience_s: float, waiter: Waiter | None) -> None:
-        self._checkpoints.note(self.key, self.token, value, patience_s, waiter)
+        # One that was cut off may have been so at any point.
+        parting = self.stage is Stage.CLOSING and not self._cut
+        self._checkpoints.note(self.key, self.token, value, patience_s, waiter, parting=parting)
 
     def newest(self) -> bytes | None:
         return self._checkpoints.newest(self.key, self.token)

@@ -36,6 +36,9 @@ __all__ = [
 
 Sender = Callable[[str | bytes], Awaitable[None]]
 
+# How far ahead what is due now may be: what a clock may be set back by meanwhile.
+AHEAD_MAX_S = 10.0
+
 
 class Owner(Protocol):
     """Who hears what a hold's handler says; the agent's handle."""
@@ -218,13 +221,22 @@ class Hold:
         has it left out. One that ends in good order notes where it is.
 
         Args:
-            until: When the act is due: seconds since the epoch.
+            until: When the act is due: seconds since the epoch, and now by this node's clock, or before.
             patience: Seconds that it may wait for those of other resources.
 
         Raises:
             Fenced: This hold is over; do nothing.
+            InvalidResource: *until* lies ahead; nothing was said.
         """
+        if not until <= self._clock.wall() + AHEAD_MAX_S:
+            raise InvalidResource(
+                f"must be the time of what is due now, in seconds since the epoch, not {until!r}",
+                resource=self.resource.id,
+                field="until",
+            )
         await self._owner.raise_watermark(until, patience)
+        if not self.valid:
+            raise Fenced(f"resource {self.resource.id!r} is no longer held by {self.node!r} under token {self.token}")
 
     def _note(self, value: Json | bytes, patience_s: float, waiter: Waiter | None = None) -> None:
         try:

@@ -72,14 +72,12 @@ class RisingWatermark:
             await self._gather()
             self._under_way, self._waiters = self._waiters, []
             until_us, self._wanted_us, self._by_s = self._wanted_us, 0, float("inf")
-            incarnation = self._incarnation()
-            command = RaiseWatermark(self._node, incarnation, until_us)
             try:
-                answer = await self._insistence.say(lambda said=command: said if self._awaited() else None)  # type: ignore[misc]
+                raised = await self._raise(RaiseWatermark(self._node, self._incarnation(), until_us))
             except DrmError:
                 return
             waiters, self._under_way = self._under_way, []
-            if isinstance(answer, Done) and incarnation == self._incarnation():
+            if raised:
                 self._raised_us = max(self._raised_us, until_us)
                 tell(waiters)
             else:
@@ -90,13 +88,18 @@ class RisingWatermark:
         refuse([*self._under_way, *self._waiters], _OVER)
         self._waiters.clear()
         self._raised_us = self._wanted_us = 0
+        self._by_s = float("inf")
 
     async def _gather(self) -> None:
         while (wait_s := self._by_s - self._clock.now()) > 0:
             self._woken.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s if self._waiters else None):
+                async with asyncio.timeout(wait_s if wait_s < float("inf") else None):
                     await self._woken.wait()
 
-    def _awaited(self) -> bool:
-        return any(not waiter.done() for waiter in self._under_way)
+    async def _raise(self, command: RaiseWatermark) -> bool:
+        def while_awaited() -> RaiseWatermark | None:
+            return command if any(not waiter.done() for waiter in self._under_way) else None
+
+        answer = await self._insistence.say(while_awaited)
+        return isinstance(answer, Done) and command.incarnation == self._incarnation()

@@ -2,11 +2,11 @@
 Deciding about checkpoints: how far a handler had got, for whoever holds its resource next.
 
 Only who holds a resource may save, under the token it holds it by; so what a former holder says comes to nothing. With
-overlap there are two for a moment: then the one with the newer token has the last word.
+overlap there are two for a moment: then the one with the newer token has the last word, for as long as it is there.
 
 A node that acts for thousands of resources, each at its time, need not save each of them before: it raises its
 watermark up to what is due. What it held when it died, or when that was taken from it by force, goes to the next holder
-with the watermark beside the last checkpoint. A release brings a checkpoint if there is more to say than the last one.
+with the watermark beside the last checkpoint; so does what it released without a parting word.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def save_one(draft: Draft, by: Incarnation, key: AssignmentKey, token: int, valu
     if claim in assignment.excluded:
         return False
     old = draft.checkpoint(key)
-    if old is not None and old.token > token:
+    if old is not None and old.token > token and assignment.claim(old.token) is not None:
         return False
     draft.save(Checkpoint(*key, token, value))
     return True

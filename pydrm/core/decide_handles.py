@@ -40,7 +40,7 @@ def _release_one(draft: Draft, by: Incarnation, handle: Handle) -> None:
     assignment, claim = claimed
     if handle.checkpoint:
         save_one(draft, by, key, handle.token, handle.checkpoint)
-    else:
+    if not handle.parting:
         draft.left_silently(key, claim)
     if claim is assignment.holder:
         draft.happen(key, Event.RELEASED, Cause.RELEASED)

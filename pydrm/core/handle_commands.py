@@ -27,12 +27,15 @@ class Handle(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     Attributes:
         checkpoint: Of a Release: the last one that the handler made, if it is not saved yet.
+        parting: Of a Release: whether that is what the handler said when it was told to end, so that there is no more
+            to know of how far it had got.
     """
 
     resource: str
     slot: int
     token: int
     checkpoint: bytes = b""
+    parting: bool = False
 
 
 class Release(msgspec.Struct, frozen=True, gc=False):

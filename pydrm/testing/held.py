@@ -106,7 +106,14 @@ class Held:
         return self.checkpoint
 
     def note(
-        self, key: AssignmentKey, token: int, value: bytes, patience_s: float = 0.0, waiter: Waiter | None = None
+        self,
+        key: AssignmentKey,
+        token: int,
+        value: bytes,
+        patience_s: float = 0.0,
+        waiter: Waiter | None = None,
+        *,
+        parting: bool = False,
     ) -> None:
         """Of the handle's `Bookmarks`; whether it is saved at once, the test says."""
         self.checkpoint = value

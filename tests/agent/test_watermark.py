@@ -12,7 +12,8 @@ import pytest
 from pydrm.agent.hold import Hold
 from pydrm.agent.waiters import TOLD_AT_ONCE
 from pydrm.core.handle_commands import RaiseWatermark
-from pydrm.errors import Fenced
+from pydrm.engine.codec import encode_checkpoint
+from pydrm.errors import Fenced, InvalidResource
 from tests.agent.stage import Actor, Company, NodeOnStage, play, refusing, until
 from tests.core.build import numbered
 
@@ -30,6 +31,7 @@ class Acting:
         self.holds: dict[str, Hold] = {}
         self.given: dict[str, list[float]] = {}
         self.parting: object = None
+        self.closes_in_s = 0.0
         self._actor = actor
         actor.script = self
 
@@ -42,11 +44,12 @@ class Acting:
         finally:
             if self.parting is not None:
                 hold.note_checkpoint(self.parting)
+            await asyncio.sleep(self.closes_in_s)
 
 
-def acting(company: Company, name: str) -> tuple[NodeOnStage, Acting]:
+def acting(company: Company, name: str, **options: float) -> tuple[NodeOnStage, Acting]:
     actor = Actor()
-    return company.add_node(name, actor), Acting(actor)
+    return company.add_node(name, actor, **options), Acting(actor)
 
 
 def raised(company: Company) -> list[float]:
@@ -60,10 +63,10 @@ def test_it_is_in_the_log_when_the_handler_goes_on() -> None:
         company.add("r")
         await until(lambda: company.is_open("r"))
 
-        await handlers.holds["r"].raise_watermark(1234.5)
+        await handlers.holds["r"].raise_watermark(987.5)
 
         [watermark] = company.state.watermarks.values()
-        assert (watermark.by, watermark.until_us) == (("a", node.agent.incarnation), 1_234_500_000)
+        assert (watermark.by, watermark.until_us) == (("a", node.agent.incarnation), 987_500_000)
 
     play(scene)
 
@@ -169,6 +172,51 @@ def test_who_lets_go_in_good_order_says_itself_where_it_is() -> None:
     play(scene)
 
 
+def test_what_others_say_while_it_closes_counts_no_more() -> None:
+    """Its last word was saved long before it was gone."""
+
+    async def scene() -> None:
+        company = Company()
+        _, at_a = acting(company, "a", checkpoint_interval_s=0.1)
+        company.add("r", "s")
+        await until(lambda: company.is_open("r", "s"))
+        at_a.parting = "here"
+        at_a.closes_in_s = 1.5
+        _, at_b = acting(company, "b")
+        company.drain("a")
+        await asyncio.sleep(0.5)
+        assert company.state.checkpoints["r", 0].value == encode_checkpoint("here")
+        await at_a.holds["s"].raise_watermark(500.0)
+        await until(lambda: company.is_open("r", "s", by="b"))
+
+        assert at_b.given == {"r": [0.0], "s": [0.0]}
+
+    play(scene)
+
+
+def test_whoever_lets_go_without_a_word_leaves_that_of_its_node() -> None:
+    """It may have something that is not saved, which is of before it acted."""
+
+    async def scene() -> None:
+        company = Company()
+        a, at_a = acting(company, "a", checkpoint_interval_s=3600)
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        at_a.holds["r"].note_checkpoint("of before")
+        await at_a.holds["r"].raise_watermark(500.0)
+        a.lose_lease()
+        await until(lambda: a.agent.handle_count == 0)
+        _, at_b = acting(company, "b")
+        company.drain("a")
+        a.regain_lease()
+        await until(lambda: company.is_open("r", by="b"))
+
+        assert at_b.holds["r"].last_checkpoint == "begun"
+        assert at_b.given["r"] == [500.0]
+
+    play(scene)
+
+
 def test_with_overlap_the_next_holder_is_given_that_of_the_one_that_still_works() -> None:
     async def scene() -> None:
         company = Company()
@@ -248,6 +296,63 @@ def test_who_waits_hears_of_a_new_incarnation_whose_word_does_not_count_for_it()
         await handlers.holds["r"].raise_watermark(550.0)
 
         assert raised(company) == [600.0, 550.0]
+
+    play(scene)
+
+
+def test_a_new_incarnation_says_what_it_has_to_although_the_former_one_waited_for_others() -> None:
+    """Nobody is left who waited, and the next one has more patience than was left of theirs."""
+
+    async def scene() -> None:
+        company = Company()
+        a, handlers = acting(company, "a")
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        waiting = asyncio.create_task(handlers.holds["r"].raise_watermark(700.0, patience=5))
+        await asyncio.sleep(1)
+        a.expire()
+        a.join()
+        with pytest.raises(Fenced):
+            await waiting
+        await until(lambda: company.is_open("r"))
+
+        async with asyncio.timeout(11):
+            await handlers.holds["r"].raise_watermark(700.0, patience=10)
+
+        assert raised(company) == [700.0]
+
+    play(scene)
+
+
+def test_who_is_not_the_holder_any_more_may_not_act_however_far_its_node_has_come() -> None:
+    async def scene() -> None:
+        company = Company()
+        a, handlers = acting(company, "a")
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+        hold = handlers.holds["r"]
+        await hold.raise_watermark(500.0)
+        a.lose_lease()
+
+        with pytest.raises(Fenced):
+            await hold.raise_watermark(400.0)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("ahead_s", [11.0, 1e6, 1e30, float("inf"), float("nan")])
+def test_a_time_that_lies_ahead_is_refused_before_anything_is_said(ahead_s: float) -> None:
+    """Milliseconds, say: it would be for all that the node holds, for years."""
+
+    async def scene() -> None:
+        company = Company()
+        _, handlers = acting(company, "a")
+        company.add("r")
+        await until(lambda: company.is_open("r"))
+
+        with pytest.raises(InvalidResource, match=r"until.*due now, in seconds since the epoch"):
+            await handlers.holds["r"].raise_watermark(asyncio.get_running_loop().time() + ahead_s)
+        assert raised(company) == []
 
     play(scene)
 

@@ -73,6 +73,19 @@ def test_with_overlap_the_newer_token_has_the_last_word() -> None:
     assert c.saved(moving) == b"new"
 
 
+def test_with_overlap_one_that_is_gone_has_no_last_word_any_more() -> None:
+    """It may have saved and never have opened; the old holder goes on, and must be able to say how far."""
+    c = cluster("a", resources=["r", "s", "t"], overlap=True)
+    c.join("b")
+    moving = next(name for name in ("r", "s", "t") if c.assignment(name).target is not None)
+    c.save(moving, b"new", claim=c.target(moving))
+    c.expire("b")
+
+    assert c.holder(moving) == "a"
+    assert c.save(moving, b"old goes on") == Done()
+    assert c.saved(moving) == b"old goes on"
+
+
 def test_a_checkpoint_goes_with_its_resource() -> None:
     """What is added under the same id later begins at the beginning."""
     c = cluster("a", resources=["r"])

@@ -85,15 +85,19 @@ def test_whom_it_was_taken_from_by_force_may_have_acted_until_then() -> None:
     assert c.watermark("r") == 1000
 
 
-def test_a_release_says_all_there_is_to_say_if_it_brings_a_checkpoint() -> None:
-    """If it brings none, its handler ended without a word."""
-    for brought, expected in ((b"43", (b"43", 0)), (b"", (b"42", 1000))):
+def test_a_release_says_all_there_is_to_say_if_its_handler_had_the_last_word() -> None:
+    """Else what it brings, if anything, was noted at some time before."""
+    for word, expected in (
+        ((b"43", True), (b"43", 0)),
+        ((b"43", False), (b"43", 1000)),
+        ((b"", False), (b"42", 1000)),
+    ):
         c = cluster("a", "b", resources=["r"])
         claim = c.claim("r")
         c.save("r", b"42")
         c.raise_watermark(claim.node, 1000)
         c.drain(claim.node)
-        c.apply(Release(claim.node, claim.incarnation, (Handle("r", 0, claim.token, brought),)))
+        c.apply(Release(claim.node, claim.incarnation, (Handle("r", 0, claim.token, *word),)))
 
         assert (c.saved("r"), c.watermark("r")) == expected
 

@@ -120,7 +120,7 @@ COMMANDS: list[Command] = [
     AddResources((Definition("x", "custom", b"", group="g"),)),
     RemoveResources(("one", "two")),
     RemoveResources(("one",), Handle("feed", 0, 11)),
-    Release("a", 4, (Handle("one", 0, 11), Handle("two", 1, 12, b"last"))),
+    Release("a", 4, (Handle("one", 0, 11), Handle("two", 1, 12, b"last", True))),
     Report("a", 4, tuple(HandleReport("one", 0, 11, condition, "why") for condition in Condition)),
     ForceRelease("one", 0, 11, "it is stuck"),
     Place(),

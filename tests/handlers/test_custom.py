@@ -331,6 +331,7 @@ def minutely(acts: list[float]) -> Kind:
 
     async def act(due: float, token: int) -> None:
         acts.append(due)
+        await asyncio.sleep(0.05)
 
     class Drm:
         def handler(self, name: str) -> Callable[[object], object]:
@@ -354,6 +355,13 @@ def test_what_the_page_shows_for_acts_at_their_time_acts_once_at_each() -> None:
         await former.release()
         assert former.checkpoint is not None
         assert decode_checkpoint(former.checkpoint) == former.raised[3]
+
+        in_the_midst = Held(minutely(acts), RESOURCE, token=9)
+        begun = len(acts)
+        await until(lambda: len(acts) > begun)
+        await in_the_midst.release()
+        assert in_the_midst.checkpoint is not None
+        assert decode_checkpoint(in_the_midst.checkpoint) > acts.pop()
 
         after_death = Held(
             minutely(acts), RESOURCE, token=8, checkpoint=at_its_death, watermark_us=ceil(former.raised[3] * 1e6)

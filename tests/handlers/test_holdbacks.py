@@ -155,7 +155,7 @@ def test_a_poller_that_may_have_to_wait_for_its_budget_does_not_go_by_the_waterm
             budget.open.clear()
             await until(lambda: budget.asked == 1)
             waiting = decode_checkpoint(held.checkpoint)
-            assert "shared" not in waiting
+            assert not waiting.get("interval_s")
             assert waiting["due_s"] == next_due_s("r1", 0.5, held.raised[0])
 
             budget.open.set()

@@ -348,8 +348,8 @@ def checkpoint_is_acknowledged_too_early(patch: pytest.MonkeyPatch) -> None:
     """A handler is told that its position is saved when that is only on its way."""
     note = Checkpoints.note
 
-    def hasty(self, key, token, value, patience_s, waiter):
-        note(self, key, token, value, patience_s)
+    def hasty(self, key, token, value, patience_s, waiter, *, parting):
+        note(self, key, token, value, patience_s, parting=parting)
         if waiter is not None:
             waiter.set_result(None)
 

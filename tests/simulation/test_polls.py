@@ -19,7 +19,6 @@ from pydrm.core.state import State
 from pydrm.handlers.http_poll.client import Fetched
 from pydrm.handlers.http_poll.kind import HttpPoll
 from pydrm.handlers.http_poll.poller import Poller
-from pydrm.handlers.http_poll.position import Position
 from pydrm.testing.simulation import SimulatedCluster
 from pydrm.testing.simulation.host import SimHost
 from tests.simulation.build import leader
@@ -43,6 +42,7 @@ CLOCKS_DIFFER_S = 0.02
 class Asked:
     """
     Attributes:
+        due_s: When it was due.
         next_s: When it was to be asked the next time.
     """
 
@@ -50,6 +50,7 @@ class Asked:
     resource: str
     node: str
     token: int
+    due_s: float
     next_s: float
 
 
@@ -57,10 +58,12 @@ class ThirdParty:
     """
     Attributes:
         asked: Every request that left a process, in order.
+        slow: Which resources are answered after more than their interval, now and then.
     """
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.slow: set[str] = set()
 
     def set_up(self, drm: ResourceManager, host: SimHost) -> None:
         kind = drm._built_in._kinds["http_poll"]
@@ -71,7 +74,8 @@ class ThirdParty:
             yield Line(self, host)
 
         kind._shared_client = client  # type: ignore[assignment,method-assign]
-        kind._clock = SetClock(host)
+        # Due times ask for a time of day that is right.
+        host.wall_time = lambda: EPOCH_S + host.scheduler.now  # type: ignore[method-assign]
 
     def of(self, resource: str) -> list[Asked]:
         return [asked for asked in self.asked if asked.resource == resource]
@@ -82,19 +86,12 @@ class ThirdParty:
         return [(later.at_s - sooner.at_s, sooner, later) for sooner, later in pairs]
 
     def repeated(self) -> list[tuple[Asked, Asked]]:
-        """Who asked sooner than whoever had asked before was going to."""
-        return [(sooner, later) for _, sooner, later in self.gaps() if later.at_s < sooner.next_s - CLOCKS_DIFFER_S]
-
-
-class SetClock:
-    """The clock of a host whose time of day is right, as due times ask for."""
-
-    def __init__(self, host: SimHost) -> None:
-        self._host = host
-        self.now, self.sleep = host.clock.now, host.clock.sleep
-
-    def wall(self) -> float:
-        return EPOCH_S + self._host.scheduler.now
+        """Who asked what was asked before, or sooner than whoever had asked before was going to."""
+        return [
+            (sooner, later)
+            for _, sooner, later in self.gaps()
+            if later.at_s < sooner.next_s - CLOCKS_DIFFER_S or later.due_s <= sooner.due_s
+        ]
 
 
 class Line:
@@ -104,7 +101,7 @@ class Line:
         self._third_party = third_party
         self._host = host
         self._hold: Hold | None = None
-        self.next_s = 0.0
+        self.due_s = self.next_s = 0.0
 
     def speak_for(self, hold: Hold) -> None:
         self._hold = hold
@@ -112,22 +109,25 @@ class Line:
     async def fetch(self, method: str, url: str, headers: Mapping[str, str], body: object, **limits: float) -> Fetched:
         hold = self._hold
         assert hold is not None and hold.valid
-        asked = Asked(self._host.scheduler.now, hold.resource.id, hold.node, hold.token, self.next_s)
+        asked = Asked(self._host.scheduler.now, hold.resource.id, hold.node, hold.token, self.due_s, self.next_s)
         self._third_party.asked.append(asked)
-        await self._host.clock.sleep(0.02 + 0.3 * self._host.random.random())
+        slow = hold.resource.id in self._third_party.slow and self._host.random.random() < 0.5
+        await self._host.clock.sleep(1.2 * INTERVAL_S if slow else 0.02 + 0.3 * self._host.random.random())
         return Fetched(200, CIMultiDictProxy(CIMultiDict()), b"as ever")
 
 
 @pytest.fixture
 def third_party(monkeypatch: pytest.MonkeyPatch) -> ThirdParty:
-    fetch = Poller._fetch
+    claim = Poller._claim
 
-    async def fetch_and_tell(self: Poller, position: Position) -> Fetched:
+    async def claim_and_tell(self: Poller, begun_s: float, *, shares: bool) -> bool:
         assert isinstance(self._client, Line)
+        self._client.due_s = self._position.due_s - EPOCH_S
+        goes = await claim(self, begun_s, shares=shares)
         self._client.next_s = self._position.due_s - EPOCH_S
-        return await fetch(self, position)
+        return goes
 
-    monkeypatch.setattr(Poller, "_fetch", fetch_and_tell)
+    monkeypatch.setattr(Poller, "_claim", claim_and_tell)
     return ThirdParty()
 
 
@@ -191,6 +191,7 @@ def test_whatever_happens_to_the_nodes_no_poll_is_repeated(third_party: ThirdPar
     """Killed, cut off, frozen, stopped, all at once; and with clocks that run a little fast or slow."""
     chance = Random(seed)
     with polling(third_party, seed) as cluster:
+        third_party.slow |= {f"r{number}" for number in range(5)}
         for _ in range(12):
             name = chance.choice("abc")
             match chance.choice(["kill", "stop", "pause", "cut", "block", "power", "rate"]):

@@ -59,8 +59,9 @@ CLAIMED_FROM_S = 5.0
 PATIENCE_PART = 0.04
 PATIENCE_MAX_S = 0.5
 
-# A poll that is later than this part of the interval is not at its time.
+# A poll that is later than this part of the interval, or this time, is not at its time.
 LATE_PART = 0.1
+LATE_MAX_S = 2.0
 
 # After a failure the agent's backoff says when to try again, but not sooner than this, or than the interval.
 FAILED_WAIT_S = 1.0
@@ -98,9 +99,9 @@ class Poller:
         if known is None:
             known = Position(plan.digest, clock.wall(), 0.0)
         elif known.shared:
-            due_s = due_after_s(plan.id, plan.interval_s, known.due_s, hold.last_watermark)
-            wait_s = known.wait_s if due_s == known.due_s else plan.interval_s * (1 + SLEW)
-            known = replace(known, due_s=due_s, wait_s=wait_s, shared=False)
+            due_s = due_after_s(plan.id, known.interval_s, known.due_s, hold.last_watermark)
+            wait_s = known.wait_s if due_s == known.due_s else known.interval_s * (1 + SLEW)
+            known = replace(known.alone(), due_s=due_s, wait_s=wait_s)
         elif not self._claims and known.due_s < clock.wall():
             due_s = phase_after_s(plan.id, plan.interval_s, clock.wall())
             known = replace(known, due_s=due_s, wait_s=plan.interval_s)
@@ -120,7 +121,7 @@ class Poller:
         finally:
             # For whoever goes on: all that the watermark would tell, and what was taken back.
             if self._claims:
-                self._keep(replace(self._position, shared=False))
+                self._keep(self._position.alone())
 
     # --- one poll ----------------------------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class Poller:
         if limited:
             if self._position.shared:
                 # While it waits, others say how far this node may go.
-                await self._save(replace(self._position, shared=False))
+                await self._save(self._position.alone())
             await self._hold.may_request()
         begun_s = self._clock.wall()
         if self._claims and not await self._claim(begun_s, shares=not limited and self._plan.jitter_s == 0):
@@ -169,7 +170,7 @@ class Poller:
                 self._note(after.turned(target), due_s, begun_s, fetched)
                 return
             now_s = self._clock.wall()
-            self._keep(replace(after.turned(target), due_s=now_s, wait_s=0.0, failures=0, shared=False))
+            self._keep(replace(after.turned(target).alone(), due_s=now_s, wait_s=0.0, failures=0))
         logger.warning("a poll had more than %d pages; it goes on later", self._plan.pages_max, extra=self._fields())
         self._note(self._position, due_s, begun_s, fetched)
 
@@ -178,14 +179,16 @@ class Poller:
         before = self._position
         interval_s, patience_s = self._plan.interval_s, 0.0 if self._hurries else self._patience_s
         try:
-            if before.shared and shares and abs(begun_s - before.due_s) <= LATE_PART * interval_s:
+            late_max_s = min(LATE_PART * interval_s, LATE_MAX_S)
+            if before.shared and shares and abs(begun_s - before.due_s) <= late_max_s:
                 due_s = next_due_s(self._plan.id, interval_s, before.due_s)
                 await self._hold.raise_watermark(before.due_s, patience=patience_s)
                 self._position = replace(before, due_s=due_s, wait_s=due_s - begun_s)
             else:
                 due_s = self._next_due_s(begun_s)
-                await self._save(replace(before, due_s=due_s, wait_s=due_s - begun_s, shared=shares))
-        except asyncio.CancelledError:
+                follows_s = interval_s if shares else 0.0
+                await self._save(replace(before, due_s=due_s, wait_s=due_s - begun_s, interval_s=follows_s))
+        except (asyncio.CancelledError, Fenced):
             # Whoever goes on is to send it.
             self._position = before
             raise
@@ -267,9 +270,11 @@ class Poller:
         """It was good: the next one is due at *due_s*, or when what came is not fresh any more."""
         fresh = fresh_s(fetched.headers)
         fresh_until_s = self._clock.wall() + min(fresh, self._plan.wait_max_s) if fresh > 0 else 0.0
-        position = replace(position, due_s=due_s, wait_s=due_s - begun_s, failures=0)
+        # After more than one page what was saved last may be that of a page.
+        interval_s = self._position.interval_s
+        position = replace(position, due_s=due_s, wait_s=due_s - begun_s, failures=0, interval_s=interval_s)
         if fresh_until_s > due_s:
-            self._keep(replace(position, due_s=fresh_until_s, wait_s=fresh_until_s - begun_s, shared=False))
+            self._keep(replace(position.alone(), due_s=fresh_until_s, wait_s=fresh_until_s - begun_s))
         elif (self._claims and not position.shared) or position.tells_more_than(self._noted):
             self._keep(position)
         else:
@@ -301,7 +306,7 @@ class Poller:
     def _failed(self, detail: str, *, delay_s: float | None = None) -> Temporary:
         wait_s = self._least_wait_s if delay_s is None else delay_s
         due_s, failures = self._clock.wall() + wait_s, self._position.failures + 1
-        self._keep(replace(self._position, due_s=due_s, wait_s=wait_s, failures=failures, shared=False))
+        self._keep(replace(self._position.alone(), due_s=due_s, wait_s=wait_s, failures=failures))
         return Temporary(detail, delay=delay_s)
 
     @property

@@ -30,8 +30,8 @@ class Position(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         etag, modified: The validators of *target*'s last response, as they came; "" if there were none.
         seen: The digest of its body; "" if it was never polled.
         failures: How many polls in a row failed.
-        shared: Whether the polls from *due_s* on go by the watermark of the node: then each is at its time, and those
-            that may have been sent are not noted here.
+        interval_s: With what interval the polls from *due_s* on go by the watermark of the node: then each is at its
+            time, and those that may have been sent are not noted here. 0: each is noted here before it is sent.
     """
 
     definition: str
@@ -42,7 +42,12 @@ class Position(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     modified: str = ""
     seen: str = ""
     failures: int = 0
-    shared: bool = False
+    interval_s: float = 0.0
+
+    @property
+    def shared(self) -> bool:
+        """Whether its polls go by the watermark of the node."""
+        return self.interval_s > 0
 
     @property
     def works(self) -> bool:
@@ -98,6 +103,10 @@ class Position(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         if (etag, modified, seen) == (self.etag, self.modified, self.seen):
             return self, changed
         return replace(self, etag=etag, modified=modified, seen=seen), changed
+
+    def alone(self) -> Position:
+        """The same, for polls that do not go by the watermark."""
+        return replace(self, interval_s=0.0)
 
     def turned(self, target: str) -> Position:
         """Of another target nothing has been seen yet."""

@@ -22,7 +22,7 @@ from pydrm.testing.simulation.third_party import Host, SimThirdParty
 
 __all__ = ["INSTANT_S", "held_by"]
 
-INSTANT_S = 0.5
+INSTANT_S = 1.0
 
 
 def held_by(host: Host, third_party: SimThirdParty, random: Random, clock: Clock) -> Callable[[Hold], Awaitable[None]]:

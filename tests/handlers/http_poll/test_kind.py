@@ -379,14 +379,14 @@ def test_from_its_second_poll_on_it_goes_by_the_nodes_watermark_and_saves_nothin
             await until(lambda: len(at.asked) == 4)
 
             assert noted(held) == first
-            assert first["shared"]
+            assert first["interval_s"] == 0.5
             due = [first["due_s"]]
             due += [next_due_s("r1", 0.5, due[-1]), next_due_s("r1", 0.5, next_due_s("r1", 0.5, due[-1]))]
             assert held.raised == due
 
             await held.release()
             parting = noted(held)
-            assert "shared" not in parting
+            assert not parting.get("interval_s")
             assert parting["due_s"] == next_due_s("r1", 0.5, due[-1])
 
     play(scene)
@@ -406,7 +406,7 @@ def test_a_poller_that_ends_before_the_watermark_is_raised_takes_its_poll_back(m
 
             assert len(at.asked) == 1
             assert noted(held)["due_s"] == held.raised[0]
-            assert "shared" not in noted(held)
+            assert not noted(held).get("interval_s")
 
     play(scene)
 
@@ -418,7 +418,7 @@ def test_the_next_holder_leaves_out_what_a_dead_node_may_have_polled(shared: boo
     async def scene() -> None:
         async with site() as at:
             subject = resource(at, interval=60)
-            checkpoint = position(subject, due_in_s=-90.0, shared=shared)
+            checkpoint = position(subject, due_in_s=-90.0, interval_s=60.0 if shared else 0.0)
             held = Held(Inbox().kind, subject, checkpoint=checkpoint, watermark_us=int((time.time() - 1.0) * 1e6))
             await held.until_open()
             await asyncio.sleep(0.2)
@@ -429,13 +429,30 @@ def test_the_next_holder_leaves_out_what_a_dead_node_may_have_polled(shared: boo
     play(scene)
 
 
+def test_the_next_holder_knows_the_interval_that_a_dead_node_polled_at() -> None:
+    """The definition may have another one by now; then the first poll is when it would have been, not at once."""
+
+    async def scene() -> None:
+        async with site() as at:
+            subject = resource(at, interval=300)
+            checkpoint = position(subject, due_in_s=-0.5, interval_s=1.0)
+            held = Held(Inbox().kind, subject, checkpoint=checkpoint, watermark_us=int(time.time() * 1e6))
+            await held.until_open()
+            assert at.asked == []
+
+            await until(lambda: len(at.asked) == 1)
+            await held.release()
+
+    play(scene)
+
+
 def test_the_next_holder_polls_at_once_what_a_dead_node_had_not_come_to() -> None:
     """It was due after the last word of that node, and is late already."""
 
     async def scene() -> None:
         async with site() as at:
             subject = resource(at, interval=60)
-            checkpoint = position(subject, due_in_s=-1.0, shared=True)
+            checkpoint = position(subject, due_in_s=-1.0, interval_s=60.0)
             held = Held(Inbox().kind, subject, checkpoint=checkpoint, watermark_us=int((time.time() - 2.0) * 1e6))
             await until(lambda: len(at.asked) == 1)
             await held.release()
@@ -461,7 +478,7 @@ def test_polls_whose_times_do_not_follow_are_saved_one_by_one(
             await held.release()
 
             assert held.raised == []
-            assert "shared" not in noted(held)
+            assert not noted(held).get("interval_s")
 
     play(scene)
 

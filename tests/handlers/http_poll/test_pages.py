@@ -12,7 +12,7 @@ from pydrm.core.resource import Resource
 from pydrm.handlers.http_poll.response import Response
 from pydrm.handlers.http_poll.target import following, url_of
 from pydrm.testing.held import Held, until
-from tests.handlers.http_poll.test_kind import Inbox, play
+from tests.handlers.http_poll.test_kind import Inbox, claims_from, noted, play
 from tests.handlers.http_server import Site, site
 
 BASE = "https://x.example/list?key=secret&page=1"
@@ -189,3 +189,28 @@ def test_what_a_callback_returned_is_taken_relative_to_the_definition(returned: 
 def test_what_no_poll_can_go_on_with_is_refused(returned: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (each has words of its own)
         following(returned, BASE)
+
+
+def test_after_pages_the_next_poll_is_saved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was saved last may be where it stood between two pages, and nobody knows yet that it went on from there."""
+    claims_from(0.3, monkeypatch)
+
+    async def scene() -> None:
+        async with site() as at:
+            book = Book(at, 1)
+            reader = Reader()
+            held = Held(reader.kind, resource(at, interval=0.5))
+            await until(lambda: len(held.raised) == 1)
+            book.pages = 2
+            await until(lambda: reader.items[-1] == 2)
+            raised = list(held.raised)
+            await until(lambda: not noted(held).get("interval_s"))
+            asked = len(at.asked)
+            await until(lambda: len(at.asked) == asked + 1)
+
+            assert held.raised == raised
+            assert noted(held)["interval_s"] == 0.5
+            await until(lambda: len(held.raised) == len(raised) + 1)
+            await held.release()
+
+    play(scene)
