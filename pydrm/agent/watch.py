@@ -28,7 +28,14 @@ class _Watched:
 
 
 class LeaseWatch:
+    """
+    Attributes:
+        next_at: When the first of them would be over, if it is not renewed; or before that, because a renewal leaves it
+            as it is. So a tick for which nothing is due looks at none of them.
+    """
+
     def __init__(self) -> None:
+        self.next_at = math.inf
         self._watched: dict[str, _Watched] = {}
 
     def note(self, change: Change, now: float) -> None:
@@ -42,6 +49,7 @@ class LeaseWatch:
     def restored(self, nodes: Iterable[Node], now: float) -> None:
         """The state was read from a snapshot at *now*: each lease may have been renewed as late as that."""
         before, self._watched = self._watched, {}
+        self.next_at = -math.inf
         for node in nodes:
             if not node.lives:
                 continue
@@ -55,23 +63,21 @@ class LeaseWatch:
 
         A new leader waits a little, so that the living can renew with it first.
         """
-        if leads_since is None:
+        if leads_since is None or now <= self.next_at:
             return []
         due = []
+        self.next_at = math.inf
         for name, watched in self._watched.items():
             rested = now - leads_since >= watched.ttl_s / 5 + 0.1
             over = now - watched.applied_at > watched.ttl_s
             if rested and over and now - watched.proposed_at >= _EXPIRE_AGAIN_S:
                 watched.proposed_at = now
                 due.append(Expire(name, watched.incarnation, watched.count))
+            self.next_at = min(self.next_at, watched.applied_at + watched.ttl_s)
         return due
-
-    @property
-    def next_at(self) -> float:
-        """When the first of them would be over, if it is not renewed."""
-        return min((watched.applied_at + watched.ttl_s for watched in self._watched.values()), default=math.inf)
 
     def _note_node(self, node: Node, now: float) -> None:
         watched = self._watched.get(node.name)
         if watched is None or (watched.incarnation, watched.count) != (node.incarnation, node.count):
-            self._watched[node.name] = _Watched(node.incarnation, node.count, node.ttl_ms / 1000, now)
+            watched = self._watched[node.name] = _Watched(node.incarnation, node.count, node.ttl_ms / 1000, now)
+            self.next_at = min(self.next_at, watched.applied_at + watched.ttl_s)

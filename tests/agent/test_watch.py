@@ -6,6 +6,8 @@ The lease of all nodes here is 2 s; so a new leader waits 0.5 s.
 
 from __future__ import annotations
 
+import math
+
 from pydrm.agent.watch import LeaseWatch
 from pydrm.core.changes import NodeChanged
 from pydrm.core.commands import Command, Expire
@@ -137,14 +139,22 @@ def test_what_is_replayed_counts_from_the_replay():
     assert len(replayed.due(502.1, LONG_AGO)) == 3
 
 
-def test_it_says_when_the_first_lease_would_be_over():
-    """Whoever leads looks again then, and not some time later."""
+def test_it_is_looked_at_again_when_the_first_may_be_over_and_not_before():
+    """Renewals put that off, at the latest when it is looked at; a node that is new may be the first."""
     it = Watched()
-    nobody = LeaseWatch().next_at
-    at_first = it.watch.next_at
-    for name in "ac":
-        it.renew(name, 101.0)
-    then = it.watch.next_at
-    it.renew("b", 101.5)
+    assert it.watch.next_at == 102.0
+    for name in "abc":
+        it.renew(name, 101.5)
+    assert it.watch.next_at <= 103.5
+    assert it.due(102.1) == []
+    assert it.watch.next_at == 103.5
 
-    assert (nobody, at_first, then, it.watch.next_at) == (float("inf"), 102.0, 102.0, 103.0)
+    it.apply(join("d", nonce="boot-d"), 103.0)
+    assert it.watch.next_at == 103.5
+    assert [expire.node for expire in it.due(103.6)] == ["a", "b", "c"]
+    # They are not ended yet, and may have to be said again.
+    assert it.watch.next_at == 103.5
+    for expire in it.due(105.1):
+        it.apply(expire, 105.1)
+    assert it.due(105.2) == []
+    assert it.watch.next_at == math.inf
