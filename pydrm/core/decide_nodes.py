@@ -48,7 +48,7 @@ def decide_join(state: State, command: Join) -> Decision:
         role=command.role,
     )
     changes.append(NodeChanged(joined))
-    former = [by for by in state.watermarks if by[0] == command.node and by not in state.index.claims]
+    former = sorted(by for by in state.watermarks if by[0] == command.node and by not in state.index.claims)
     changes += [WatermarkDropped(*by) for by in former]
     return Decision(Done(number=joined.incarnation), tuple(changes))
 

@@ -161,7 +161,8 @@ class SimulatedCluster(Machines, Surroundings, Sourcing, Publishing):
         return [voter.name for voter in newest.voters] if newest is not None else []
 
     def _unsettled(self) -> str:
-        without = sorted(set(self._peers) - set(self._voting()))
+        # One that has lost its disk is there by name until it is replaced.
+        without = sorted({name for name in self._peers if name not in self._voting() or self.nodes[name].is_out})
         if self.formed and without:
             return f"{', '.join(without)} have no vote"
         looks = (self.receiver.unsettled, self._list_judge.unsettled)
