@@ -192,7 +192,7 @@ class Poller:
             # Whoever goes on is to send it.
             self._position = before
             raise
-        if self._hold.limited and self._hold.held_back:
+        if self._hold.held_back:
             self._keep(before)
             return False
         return True
